@@ -1,0 +1,134 @@
+use super::*;
+use crate::device::{Rule, Test};
+use crate::point::{Point, Table, ValueType, WordOrder};
+use crate::report::State;
+
+const SMALL: &str = r#"
+[gateway]
+id = "gw-1"
+token = "secret"
+[spool]
+dir = "/tmp/spool"
+"#;
+
+fn faults(text: &str) -> Vec<String> {
+    Config::read(text, []).unwrap_err().faults
+}
+
+#[test]
+fn the_example_file_is_loaded_and_shows_the_defaults() {
+    let config = Config::read(include_str!("example.toml"), []).unwrap();
+    assert_eq!(config.gateway.id, "gw-0001");
+    assert_eq!((config.broker.host.as_str(), config.broker.port), ("127.0.0.1", 1883));
+    assert_eq!(config.devices.len(), 2);
+    let press = &config.devices[0];
+    assert_eq!((press.host.as_str(), press.port, press.unit_id), ("192.168.1.20", 502, 1));
+    assert_eq!(
+        press.points[0],
+        Point {
+            name: "功率_kw".into(),
+            table: Table::Holding,
+            address: 0,
+            value_type: ValueType::F32,
+            word_order: WordOrder::Cdab,
+            scale: 1.0,
+            offset: 0.0
+        }
+    );
+    assert_eq!(press.rules, [(State::Running, Rule { point: "功率_kw".into(), test: Test::Above(0.5) })]);
+    let small = Config::read(SMALL, []).unwrap();
+    assert_eq!(format!("{:?} {:?}", config.broker, config.report), format!("{:?} {:?}", small.broker, small.report));
+    assert_eq!(config.spool.bytes_max, small.spool.bytes_max);
+}
+
+#[test]
+fn all_faults_are_found_at_once_and_say_what_to_do() {
+    let found = faults(
+        r#"
+        colour = "red"
+        [gateway]
+        id = "gw 1"
+        enterprise = "9144030070846113XX"
+        [broker]
+        url = "http://x"
+        in_flight = 3
+        [spool]
+        bytes_max = "lots"
+        [[device]]
+        name = "SN-1"
+        address = "192.168.1.20"
+        running_when = { point = "kw", above = 1 }
+        [[device.point]]
+        name = "n"
+        table = "register"
+        address = 70000
+        "#,
+    );
+    for expected in [
+        "colour: this key is not known; known here: broker, device, gateway, report, spool",
+        "gateway.id: `gw 1` must have",
+        "gateway.token: is missing; set token",
+        "gateway.enterprise: is not a unified social credit code",
+        "broker.url: `http://x` must look like mqtt://HOST:PORT",
+        "broker.in_flight: this key is not known; known here: acknowledge_timeout_s, in_flight_max",
+        "spool.dir: is missing; set it to",
+        "spool.bytes_max: must be a whole number from 1048576",
+        "device[0] (SN-1).address: `192.168.1.20` must look like tcp://HOST:PORT",
+        "device[0] (SN-1).point[0].table: `register` is not known; write one of coil, discrete, input, holding",
+        "device[0] (SN-1).point[0].address: must be a whole number from 0 to 65535",
+        "device[0] (SN-1).running_when.point: `kw` is not a point of this device",
+    ] {
+        assert!(found.iter().any(|fault| fault.starts_with(expected)), "{expected}\n in {found:#?}");
+    }
+}
+
+#[test]
+fn points_that_make_no_sense_are_refused() {
+    let point = |lines: &str| {
+        let text = format!("{SMALL}\n[[device]]\nname = \"SN-1\"\naddress = \"tcp://h\"\n[[device.point]]\nname = \"n\"\n{lines}");
+        Config::read(&text, []).map(|_| ()).map_err(|error| error.faults.join("\n"))
+    };
+    assert_eq!(point("reference = \"40001\"\ntype = \"f32\"\nscale = 0.1"), Ok(()));
+    for (lines, expected) in [
+        ("table = \"coil\"\naddress = 1\ntype = \"u16\"", "holds one bit"),
+        ("table = \"holding\"\naddress = 1\ntype = \"u16\"\nword_order = \"cdab\"", "has no meaning for u16"),
+        ("table = \"holding\"\naddress = 65535\ntype = \"u32\"", "no room for the second register"),
+        ("table = \"holding\"\naddress = 1\nreference = \"40001\"", "keep one of the two ways"),
+        ("table = \"holding\"", "give either table and address"),
+        ("reference = \"40001\"\nscale = 0", "would make every reading the same"),
+    ] {
+        let faults = point(lines).unwrap_err();
+        assert!(faults.contains(expected), "{lines}: {faults}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_a_wrong_key_in_it_is_refused() {
+    let env = |name: &str, value: &str| [(name.to_string(), value.to_string())];
+    let config = Config::read(SMALL, env("SHANGYUN__REPORT__EVERY_S", "2.5")).unwrap();
+    assert_eq!(config.report.every, Duration::from_millis(2500));
+    assert_eq!(Config::read(SMALL, env("SHANGYUN__GATEWAY__TOKEN", "123456")).unwrap().gateway.token, Secret("123456".into()));
+    assert!(Config::read(SMALL, env("SHANGYUN__GATEWAY__TOKENS", "1")).is_err());
+    assert!(Config::read(SMALL, env("SHANGYUN__HTTP__LISTEN", "127.0.0.1:1")).is_ok());
+}
+
+#[test]
+fn the_token_is_never_shown() {
+    assert!(!format!("{:?}", Config::read(SMALL, []).unwrap()).contains("secret\""));
+}
+
+#[test]
+fn addresses_are_split_into_host_and_port() {
+    for (text, expected) in [
+        ("10.0.0.1:1502", Some(("10.0.0.1", 1502))),
+        ("plc-7", Some(("plc-7", 502))),
+        ("[::1]:502", Some(("::1", 502))),
+        ("[::1]", Some(("::1", 502))),
+        ("", None),
+        ("h:99999", None),
+        ("h:0", None),
+        ("user@h", None),
+    ] {
+        assert_eq!(split_address(text, 502), expected.map(|(host, port)| (host.to_string(), port)), "{text}");
+    }
+}

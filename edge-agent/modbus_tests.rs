@@ -1,0 +1,152 @@
+use std::future::{Ready, ready};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_modbus::SlaveRequest;
+use tokio_modbus::server::Service;
+use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
+
+use super::*;
+use crate::SystemClock;
+use crate::config::Config;
+use crate::point::Value;
+
+/// Unit 1 answers, unit 2 has no such registers, unit 3 never answers.
+#[derive(Clone, Default)]
+struct Machines {
+    seen: Arc<Mutex<Vec<(u8, String)>>>,
+}
+
+impl Service for Machines {
+    type Request = SlaveRequest<'static>;
+    type Response = Option<Response>;
+    type Exception = ExceptionCode;
+    type Future = Ready<Result<Option<Response>, ExceptionCode>>;
+
+    fn call(&self, request: Self::Request) -> Self::Future {
+        self.seen.lock().unwrap().push((request.slave, format!("{:?}", request.request)));
+        ready(match (request.slave, request.request) {
+            (1, ModbusRequest::ReadHoldingRegisters(0, 3)) => Ok(Some(Response::ReadHoldingRegisters(vec![0x4086, 0x6666, 7]))),
+            (1, ModbusRequest::ReadCoils(4, 1)) => Ok(Some(Response::ReadCoils(vec![true]))),
+            (3, _) => Ok(None),
+            _ => Err(ExceptionCode::IllegalDataAddress),
+        })
+    }
+}
+
+async fn serve(machines: Machines) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let accept = |stream, from| {
+            let machines = machines.clone();
+            async move { accept_tcp_connection(stream, from, move |_| Ok(Some(machines.clone()))) }
+        };
+        Server::new(listener).serve(&accept, |_| {}).await
+    });
+    address
+}
+
+fn devices(address: SocketAddr, units: &[u8]) -> Vec<Device> {
+    let mut text = "[gateway]\nid = \"g\"\ntoken = \"t\"\n[spool]\ndir = \"d\"\n".to_string();
+    for unit in units {
+        text += &format!(
+            r#"
+            [[device]]
+            name = "SN-{unit}"
+            address = "tcp://{address}"
+            unit_id = {unit}
+            poll_ms = 50
+            timeout_ms = 100
+            running_when = {{ point = "kw", above = 0.5 }}
+            [[device.point]]
+            name = "n"
+            reference = "40003"
+            [[device.point]]
+            name = "kw"
+            table = "holding"
+            address = 0
+            type = "f32"
+            [[device.point]]
+            name = "on"
+            table = "coil"
+            address = 4
+            "#
+        );
+    }
+    Config::read(&text, []).unwrap().devices
+}
+
+fn start(address: SocketAddr, units: &[u8]) -> mpsc::Receiver<Entry> {
+    let (sender, entries) = mpsc::channel(1);
+    tokio::spawn(poll("127.0.0.1".into(), address.port(), devices(address, units), Arc::new(SystemClock::default()), sender));
+    entries
+}
+
+/// The next entry of a device, with the time to wait for it bounded.
+async fn next_of(entries: &mut mpsc::Receiver<Entry>, name: &str, wanted: impl Fn(&Entry) -> bool) -> Entry {
+    let found = async {
+        loop {
+            let entry = entries.recv().await.unwrap();
+            if entry.device == name && wanted(&entry) {
+                return entry;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), found).await.unwrap()
+}
+
+#[tokio::test]
+async fn readings_come_with_state_quality_and_few_requests() {
+    let machines = Machines::default();
+    let address = serve(machines.clone()).await;
+    let entry = next_of(&mut start(address, &[1]), "SN-1", |_| true).await;
+    assert_eq!((entry.quality, entry.state), (Quality::Normal, Some(State::Running)));
+    assert_eq!(
+        entry.readings,
+        [("n".to_string(), Value::Number(7.0)), ("kw".to_string(), Value::Number(4.2)), ("on".to_string(), Value::Flag(true))]
+    );
+    let seen = machines.seen.lock().unwrap();
+    assert_eq!(seen[..2], [(1, "ReadCoils(4, 1)".to_string()), (1, "ReadHoldingRegisters(0, 3)".to_string())]);
+}
+
+#[tokio::test]
+async fn an_exception_and_silence_give_communication_errors_without_readings_and_leave_the_neighbour_alone() {
+    let address = serve(Machines::default()).await;
+    let mut entries = start(address, &[3, 2, 1]);
+    let silent = next_of(&mut entries, "SN-3", |_| true).await;
+    assert_eq!((silent.quality, silent.state, silent.readings.len()), (Quality::Communication, Some(State::Offline), 0));
+    let exception = next_of(&mut entries, "SN-2", |_| true).await;
+    assert_eq!((exception.quality, exception.state, exception.readings.len()), (Quality::Communication, None, 0));
+    for _ in 0..5 {
+        assert_eq!(next_of(&mut entries, "SN-1", |_| true).await.quality, Quality::Normal);
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_goes_and_comes_back_is_read_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut entries = start(address, &[1]);
+    let gone = next_of(&mut entries, "SN-1", |_| true).await;
+    assert_eq!((gone.quality, gone.state), (Quality::Communication, Some(State::Offline)));
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        let accept = |stream, from| async move { accept_tcp_connection(stream, from, |_| Ok(Some(Machines::default()))) };
+        Server::new(listener).serve(&accept, |_| {}).await
+    });
+    next_of(&mut entries, "SN-1", |entry| entry.quality == Quality::Normal).await;
+}
+
+#[test]
+fn an_answer_that_is_short_or_of_another_kind_is_no_answer() {
+    let request = Request { table: Table::Holding, address: 0, quantity: 2, points: vec![] };
+    assert_eq!(block(&request, Response::ReadHoldingRegisters(vec![1, 2])), Some(Block::Words(vec![1, 2])));
+    assert_eq!(block(&request, Response::ReadHoldingRegisters(vec![1])), None);
+    assert_eq!(block(&request, Response::ReadInputRegisters(vec![1, 2])), None);
+    let bits = Request { table: Table::Coil, quantity: 9, ..request };
+    assert_eq!(block(&bits, Response::ReadCoils(vec![true; 8])), None);
+}

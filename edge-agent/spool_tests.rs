@@ -1,0 +1,186 @@
+use super::*;
+
+const MIB: u64 = 1024 * 1024;
+
+fn key(seq: u64) -> ReportKey {
+    ReportKey { boot: "b7".into(), seq }
+}
+
+fn body(seq: u64) -> Vec<u8> {
+    format!(r#"{{"v":1,"boot":"b7","seq":{seq}}}"#).into_bytes()
+}
+
+fn big(seq: u64, bytes: usize) -> Vec<u8> {
+    format!(r#"{{"seq":{seq},"filler":"{}"}}"#, "x".repeat(bytes)).into_bytes()
+}
+
+fn fill(spool: &mut Spool, seqs: std::ops::RangeInclusive<u64>, bytes: usize) {
+    for seq in seqs {
+        let body = if bytes == 0 { body(seq) } else { big(seq, bytes) };
+        spool.append(&key(seq), &body).unwrap();
+    }
+}
+
+fn unsettled(spool: &Spool) -> Vec<u64> {
+    spool.unsettled(0, usize::MAX).into_iter().map(|position| spool.read(position).unwrap().unwrap().key.seq).collect()
+}
+
+fn segment_count(dir: &Path) -> usize {
+    Segment::list(dir).unwrap().len()
+}
+
+#[test]
+fn a_record_torn_at_any_byte_loses_only_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = {
+        let mut spool = Spool::open(dir.path(), MIB).unwrap();
+        fill(&mut spool, 1..=3, 0);
+        std::fs::read(dir.path().join("0000000000000000.spool")).unwrap()
+    };
+    let last_bytes = segment::encode(2, &key(3), &body(3)).unwrap().len();
+    for cut in whole.len() - last_bytes..whole.len() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("0000000000000000.spool"), &whole[..cut]).unwrap();
+        let mut spool = Spool::open(dir.path(), MIB).unwrap();
+        assert_eq!(unsettled(&spool), [1, 2], "cut at byte {cut}");
+        spool.append(&key(4), &body(4)).unwrap();
+        drop(spool);
+        assert_eq!(unsettled(&Spool::open(dir.path(), MIB).unwrap()), [1, 2, 4], "cut at byte {cut}");
+    }
+}
+
+#[test]
+fn a_damaged_last_record_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    fill(&mut spool, 1..=2, 0);
+    drop(spool);
+    let path = dir.path().join("0000000000000000.spool");
+    let mut content = std::fs::read(&path).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, content).unwrap();
+    assert_eq!(unsettled(&Spool::open(dir.path(), MIB).unwrap()), [1]);
+}
+
+#[test]
+fn an_empty_or_torn_file_head_is_repaired() {
+    for head in [&b""[..], b"SYS"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("0000000000000000.spool"), head).unwrap();
+        let mut spool = Spool::open(dir.path(), MIB).unwrap();
+        spool.append(&key(1), &body(1)).unwrap();
+        drop(spool);
+        assert_eq!(unsettled(&Spool::open(dir.path(), MIB).unwrap()), [1]);
+    }
+}
+
+#[test]
+fn what_is_settled_stays_settled_after_a_restart_and_unsaved_marks_only_repeat() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    fill(&mut spool, 1..=4, 0);
+    spool.settle(0).unwrap();
+    spool.settle(2).unwrap();
+    spool.save_marks().unwrap();
+    spool.settle(1).unwrap();
+    assert_eq!(unsettled(&spool), [4]);
+    assert_eq!(spool.unsettled_count(), 1);
+    drop(spool);
+    let spool = Spool::open(dir.path(), MIB).unwrap();
+    assert_eq!(unsettled(&spool), [2, 4]);
+    assert_eq!(spool.read(1).unwrap().unwrap(), Stored { key: key(2), body: body(2) });
+}
+
+#[test]
+fn lost_or_damaged_marks_send_everything_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    fill(&mut spool, 1..=2, 0);
+    spool.settle(0).unwrap();
+    spool.save_marks().unwrap();
+    drop(spool);
+    std::fs::write(dir.path().join(MARKS), b"").unwrap();
+    assert_eq!(unsettled(&Spool::open(dir.path(), MIB).unwrap()), [1, 2]);
+}
+
+#[test]
+fn segments_are_deleted_when_everything_in_them_is_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    fill(&mut spool, 1..=6, 40_000);
+    assert_eq!(segment_count(dir.path()), 6);
+    spool.settle(1).unwrap();
+    assert_eq!(segment_count(dir.path()), 6);
+    spool.settle(0).unwrap();
+    assert_eq!(segment_count(dir.path()), 4);
+    (2..6).for_each(|position| spool.settle(position).unwrap());
+    assert_eq!(segment_count(dir.path()), 1);
+    spool.append(&key(7), &big(7, 40_000)).unwrap();
+    assert_eq!(segment_count(dir.path()), 1);
+    spool.save_marks().unwrap();
+    drop(spool);
+    assert_eq!(unsettled(&Spool::open(dir.path(), MIB).unwrap()), [7]);
+}
+
+#[test]
+fn a_full_spool_drops_the_oldest_and_counts_them_even_over_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    for seq in 1..=30 {
+        spool.append(&key(seq), &big(seq, 50_000)).unwrap();
+        assert!(spool.bytes() <= MIB);
+    }
+    let kept = unsettled(&spool);
+    let dropped = DroppedRange { boot: "b7".into(), first: 1, last: kept[0] - 1 };
+    assert!(kept.len() >= 18 && kept.last() == Some(&30), "{kept:?}");
+    assert_eq!(spool.dropped(), std::slice::from_ref(&dropped));
+    drop(spool);
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    assert_eq!(spool.dropped(), std::slice::from_ref(&dropped));
+    assert_eq!(unsettled(&spool), kept);
+    spool.dropped_said(&[dropped]);
+    spool.save_marks().unwrap();
+    drop(spool);
+    assert!(Spool::open(dir.path(), MIB).unwrap().dropped().is_empty());
+}
+
+#[test]
+fn what_a_dropped_report_said_of_dropped_ones_is_said_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    let said = format!(r#"{{"events":[{{"event":"dropped","detail":"b7:1-4"}}],"filler":"{}"}}"#, "x".repeat(60_000));
+    spool.append(&key(5), said.as_bytes()).unwrap();
+    fill(&mut spool, 6..=22, 60_000);
+    let last = unsettled(&spool)[0] - 1;
+    assert_eq!(spool.dropped(), [DroppedRange { boot: "b7".into(), first: 1, last }]);
+}
+
+#[test]
+fn an_acknowledgement_of_a_dropped_report_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    fill(&mut spool, 1..=30, 50_000);
+    let kept = unsettled(&spool);
+    spool.settle(0).unwrap();
+    assert_eq!(spool.read(0).unwrap(), None);
+    assert_eq!(unsettled(&spool), kept);
+}
+
+#[test]
+fn a_refused_report_moves_aside_with_its_faults() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), MIB).unwrap();
+    spool.append(&key(1), &body(1)).unwrap();
+    let path = spool.refuse(0, "payload", Some(br#"{"faults":[{"code":"quality"}]}"#)).unwrap().unwrap();
+    assert_eq!(unsettled(&spool), Vec::<u64>::new());
+    let refused: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(refused["report"]["seq"], 1);
+    assert_eq!(refused["faults"]["faults"][0]["code"], "quality");
+}
+
+#[test]
+fn two_agents_cannot_share_a_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Spool::open(dir.path(), MIB).unwrap();
+    assert!(Spool::open(dir.path(), MIB).is_err());
+}

@@ -1,0 +1,69 @@
+//! One message on its way through the intake, and what became of it.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use store::Vouched;
+use tally::Origin;
+use wire::carrier::CarrierMessage;
+use wire::identity::{IdentityKey, MessageIdentity, Sender};
+use wire::report::ContentDigest;
+use wire::{Fault, Label, Report};
+
+/// A message as its door has read it.
+pub struct Item {
+    pub(crate) sender: Sender,
+    pub(crate) received_at: DateTime<Utc>,
+    pub(crate) body: Bytes,
+    pub(crate) label: Label,
+    pub(crate) content: Content,
+}
+
+pub(crate) enum Content {
+    Sound(Box<Sound>),
+    Refused(Vec<Fault>),
+}
+
+/// A message without faults; only its identity is still to be looked up.
+pub(crate) struct Sound {
+    pub(crate) origin: Origin,
+    pub(crate) vouched: Vouched,
+    pub(crate) identity: MessageIdentity,
+    pub(crate) key: IdentityKey,
+    pub(crate) digest: ContentDigest,
+    pub(crate) message: Message,
+}
+
+pub(crate) enum Message {
+    Report(Report),
+    Carrier(CarrierMessage),
+}
+
+impl Item {
+    /// By what the message calls itself, as far as it could be read.
+    pub fn label(&self) -> &Label {
+        &self.label
+    }
+
+    /// What is already known to be wrong; for a trial run.
+    pub fn faults(&self) -> &[Fault] {
+        match &self.content {
+            Content::Sound(_) => &[],
+            Content::Refused(faults) => faults,
+        }
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable in the log, and counted.
+    Accepted,
+    /// It was accepted before; nothing changed.
+    Duplicate,
+    /// Durable in the quarantine; with every fault.
+    Refused(Vec<Fault>),
+    /// Not taken; the sender keeps it and tries again.
+    Unavailable(&'static str),
+    /// Not taken: the disk is full.
+    DiskFull,
+}

@@ -1,0 +1,91 @@
+//! Listening and accepting.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use observe::{Health, Metrics, Part};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use wire::limits::REPORT_BYTES_MAX;
+
+use super::connection;
+use super::sessions::Sessions;
+use crate::intake::Intake;
+
+#[derive(Clone, Copy, Debug)]
+pub struct DoorOptions {
+    pub connections_max: usize,
+    /// From accepting to the whole CONNECT.
+    pub connect_timeout: Duration,
+    /// QoS 1 publishes of one connection that may wait for their PUBACK.
+    pub receive_maximum: NonZeroU16,
+    /// Where a client asks for no keep alive, or a longer one.
+    pub keep_alive_max_s: u16,
+}
+
+impl Default for DoorOptions {
+    fn default() -> Self {
+        DoorOptions {
+            connections_max: 20_000,
+            connect_timeout: Duration::from_secs(10),
+            receive_maximum: NonZeroU16::MIN.saturating_add(999),
+            keep_alive_max_s: 600,
+        }
+    }
+}
+
+impl DoorOptions {
+    /// A report, its topic, and the packet's own fields.
+    pub(crate) fn packet_bytes_max(&self) -> u32 {
+        (REPORT_BYTES_MAX + 1024) as u32
+    }
+}
+
+/// Everything that a connection needs.
+#[derive(Clone)]
+pub struct Door {
+    pub(crate) intake: Intake,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: Metrics,
+    pub(crate) options: DoorOptions,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Door {
+    pub fn new(intake: Intake, feeds: &crate::Feeds, metrics: Metrics, options: DoorOptions, stopping: watch::Receiver<bool>) -> Door {
+        Door { intake, sessions: feeds.sessions(), metrics, options, stopping }
+    }
+
+    /// Accepts until told to stop. Each connection is a task of its own: a fault in one ends that one only.
+    pub async fn listen(mut self, listener: TcpListener, health: Health) {
+        let places = Arc::new(Semaphore::new(self.options.connections_max));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    health.works(Part::MqttDoor);
+                    let Ok(place) = places.clone().try_acquire_owned() else {
+                        self.metrics.connections_ended.with_label_values(&["too_many"]).inc();
+                        continue;
+                    };
+                    let door = self.clone();
+                    tokio::spawn(async move {
+                        let _open = door.metrics.connection_open();
+                        connection::serve(door, stream, peer).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: give the others time to end.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    health.fails(Part::MqttDoor, error.to_string());
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The one table of metrics. Never a device, gateway or voucher as label.
+
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+macro_rules! metrics {
+    ($($field:ident: $kind:ident $name:literal $([$label:literal])? $help:literal;)*) => {
+        #[derive(Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $(pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            /// Names and kinds clash only by a mistake in the table below, which every start would show.
+            pub fn new() -> Metrics {
+                let registry = Registry::new();
+                $(let $field = metrics!(@make $kind $name $([$label])? $help);)*
+                $(registry.register(Box::new($field.clone())).expect("metric names are unique");)*
+                let process = prometheus::process_collector::ProcessCollector::for_self();
+                registry.register(Box::new(process)).expect("metric names are unique");
+                Metrics { registry, $($field,)* }
+            }
+
+            /// Name and help of each, in the order of the table.
+            pub const TABLE: &[(&str, &str)] = &[$(($name, $help),)*];
+        }
+    };
+    (@make IntCounter $name:literal $help:literal) => { IntCounter::new($name, $help).expect("a sound metric") };
+    (@make IntGauge $name:literal $help:literal) => { IntGauge::new($name, $help).expect("a sound metric") };
+    (@make IntCounterVec $name:literal [$label:literal] $help:literal) => {
+        IntCounterVec::new(Opts::new($name, $help), &[$label]).expect("a sound metric")
+    };
+    (@make Histogram $name:literal $help:literal) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets(prometheus::exponential_buckets(0.0005, 2.0, 15).expect("sound buckets")))
+            .expect("a sound metric")
+    };
+}
+
+metrics! {
+    reports: IntCounterVec "shangyun_ingest_reports_total" ["outcome"] "Reports by outcome: accepted, duplicate, refused, unavailable.";
+    carrier_messages: IntCounterVec "shangyun_ingest_carrier_messages_total" ["outcome"] "Carrier messages by outcome.";
+    faults: IntCounterVec "shangyun_ingest_faults_total" ["code"] "Faults of refused reports by code.";
+    unknown_fields: IntCounter "shangyun_ingest_unknown_fields_total" "Unknown fields that were ignored in reports.";
+    commit_seconds: Histogram "shangyun_ingest_commit_duration_seconds" "Time from taking a group of reports to its sync.";
+    connections: IntGauge "shangyun_ingest_mqtt_connections" "Open MQTT connections.";
+    connections_ended: IntCounterVec "shangyun_ingest_mqtt_connections_ended_total" ["reason"] "MQTT connections refused or ended, by reason.";
+    subscriptions_refused: IntCounter "shangyun_ingest_mqtt_subscriptions_refused_total" "Subscriptions outside a gateway's own topics.";
+    feed_dropped: IntCounter "shangyun_ingest_feed_dropped_messages_total" "Feed messages not delivered because a subscriber was slow.";
+    feed_rebuilt: IntCounter "shangyun_ingest_feed_rebuilds_total" "Times the feed router was built anew.";
+    log_blocks: IntGauge "shangyun_store_log_blocks" "Blocks of the evidence log.";
+    checkpoint_seconds: Histogram "shangyun_store_checkpoint_duration_seconds" "Time to write a checkpoint of the facts.";
+    checkpoint_failures: IntCounter "shangyun_store_checkpoint_failures_total" "Checkpoints that could not be written.";
+    judgements: IntCounterVec "shangyun_monitor_judgements_total" ["verdict"] "Judgements by verdict.";
+    results: IntCounter "shangyun_monitor_results_total" "New monitoring results.";
+    judge_seconds: Histogram "shangyun_monitor_judge_duration_seconds" "Time to judge one voucher.";
+    requests: IntCounterVec "shangyun_web_requests_total" ["status"] "HTTP requests by status.";
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// Counts an MQTT connection as open until what is given back is dropped, however its task ends.
+    pub fn connection_open(&self) -> impl Drop + use<> {
+        struct Open(IntGauge);
+        impl Drop for Open {
+            fn drop(&mut self) {
+                self.0.dec();
+            }
+        }
+        self.connections.inc();
+        Open(self.connections.clone())
+    }
+
+    /// The Prometheus text format.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        // Writing text to memory has no way to fail but a clash of names, which `new` excludes.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_exported_under_a_name_of_our_grammar() {
+        let metrics = Metrics::new();
+        metrics.reports.with_label_values(&["accepted"]).inc();
+        let text = metrics.text();
+        assert!(text.contains("shangyun_ingest_reports_total{outcome=\"accepted\"} 1"));
+        for (name, _) in Metrics::TABLE {
+            let room = name.strip_prefix("shangyun_").and_then(|rest| rest.split('_').next());
+            assert!(["ingest", "store", "monitor", "web"].map(Some).contains(&room), "{name}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Instants and days. A day is a calendar day in Asia/Shanghai, which has kept UTC+08:00 without summer time since 1991.
+
+use chrono::{DateTime, FixedOffset, NaiveDate, SecondsFormat, TimeDelta, Timelike, Utc};
+use serde::{Deserialize, Deserializer, Serializer};
+
+pub type Instant = DateTime<Utc>;
+pub type Day = NaiveDate;
+
+const SHANGHAI_OFFSET_S: i32 = 8 * 3600;
+
+pub fn shanghai() -> FixedOffset {
+    FixedOffset::east_opt(SHANGHAI_OFFSET_S).expect("eight hours is a valid offset")
+}
+
+pub fn day_of(at: Instant) -> Day {
+    at.with_timezone(&shanghai()).date_naive()
+}
+
+/// The clock hour 0..=23 in Asia/Shanghai.
+pub fn hour_of(at: Instant) -> u8 {
+    at.with_timezone(&shanghai()).hour() as u8
+}
+
+/// The first instant of a day.
+pub fn day_start(day: Day) -> Instant {
+    day.and_time(chrono::NaiveTime::MIN).and_utc() - TimeDelta::seconds(i64::from(SHANGHAI_OFFSET_S))
+}
+
+/// RFC 3339 with the offset `+08:00`, seconds, and as many places as needed.
+pub fn show_instant(at: Instant) -> String {
+    at.with_timezone(&shanghai()).to_rfc3339_opts(SecondsFormat::AutoSi, false)
+}
+
+/// RFC 3339 with an offset, kept to the microsecond.
+pub fn read_instant(text: &str) -> Option<Instant> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    DateTime::from_timestamp_micros(at.timestamp_micros())
+}
+
+/// `YYYY-MM-DD`, digits only.
+pub fn read_day(text: &str) -> Option<Day> {
+    let shaped = text.len() == 10 && text.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
+    if shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
+}
+
+/// For `#[serde(with = "calendar::instant")]`.
+pub mod instant {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(at: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&show_instant(*at))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        read_instant(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 instant with an offset"))
+    }
+}
+
+/// For `#[serde(with = "calendar::instant_option")]`; the field also needs `default`.
+pub mod instant_option {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(at: &Option<Instant>, serializer: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => instant::serialize(at, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Instant>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| read_instant(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 instant with an offset"))).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_begins_at_midnight_in_shanghai() {
+        let before = read_instant("2019-11-05T23:59:59.999999+08:00").unwrap();
+        let after = read_instant("2019-11-05T16:00:00Z").unwrap();
+        assert_eq!(day_of(before), read_day("2019-11-05").unwrap());
+        assert_eq!(day_of(after), read_day("2019-11-06").unwrap());
+        assert_eq!(hour_of(before), 23);
+        assert_eq!(day_start(read_day("2019-11-06").unwrap()), after);
+        assert_eq!(show_instant(after), "2019-11-06T00:00:00+08:00");
+    }
+
+    #[test]
+    fn a_day_is_written_in_ten_characters_only() {
+        for text in ["2019-1-05", "+2019-11-05", "2019-02-29", "20191105", "2019-11-05 "] {
+            assert_eq!(read_day(text), None, "{text}");
+        }
+    }
+}

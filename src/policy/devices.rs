@@ -1,0 +1,215 @@
+//! Which declared devices are connected (R36–R38), and why the others are not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::calendar::Day;
+use crate::facts::{DeviceDay, VoucherFacts};
+use crate::reasons::ExclusionReason;
+use crate::register::{DeclaredDevice, Register, Voucher};
+use crate::result::ExcludedDevice;
+use crate::rulebook::Parameters;
+use crate::window::Window;
+
+/// A declared device with everything that decided about it; a row of the page's table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeviceStanding {
+    pub device: String,
+    pub name: Option<String>,
+    pub model: Option<String>,
+    pub province: Option<String>,
+    pub counted: bool,
+    pub reason: Option<ExclusionReason>,
+    pub detail: String,
+    /// Days of the window with any reading at all.
+    pub days_seen: u32,
+    /// Days with at least one counting reading: quality `N`, up to the cut-off, not late.
+    pub days_counting: u32,
+    /// Days with counting readings in enough different clock hours.
+    pub effective_days: u32,
+    pub counting_day_first: Option<Day>,
+    pub counting_day_last: Option<Day>,
+    /// Other live vouchers of the enterprise that declare the device, in order of their id.
+    pub claimed_by: Vec<String>,
+    /// Whether it would be connected if no other voucher declared it.
+    pub connected_if_unclaimed: bool,
+}
+
+/// What one device did on one day, up to the cut-off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceActivity {
+    pub seen: bool,
+    pub normal: bool,
+    /// Different clock hours with a counting reading, whatever the channel.
+    pub counting_hours: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DevicesWeighed {
+    /// In order of the device's identity.
+    pub standings: Vec<DeviceStanding>,
+    /// Devices of the enterprise seen in the window that the voucher does not declare.
+    pub undeclared: u64,
+    /// No reading of a declared device in the window, of whatever quality or lateness.
+    pub silent: bool,
+    /// By day of the window: how many declared devices had a counting reading, and how many an effective day.
+    pub by_day: BTreeMap<Day, (u32, u32)>,
+}
+
+impl DevicesWeighed {
+    pub fn declared(&self) -> u64 {
+        self.standings.len() as u64
+    }
+
+    pub fn connected(&self) -> u64 {
+        self.standings.iter().filter(|standing| standing.counted).count() as u64
+    }
+
+    pub fn connected_if_unclaimed(&self) -> u64 {
+        self.standings.iter().filter(|standing| standing.connected_if_unclaimed).count() as u64
+    }
+
+    pub fn excluded(&self) -> Vec<ExcludedDevice> {
+        let excluded = |standing: &DeviceStanding| {
+            standing.reason.map(|reason| ExcludedDevice { device: standing.device.clone(), reason, detail: standing.detail.clone() })
+        };
+        self.standings.iter().filter_map(excluded).collect()
+    }
+}
+
+pub fn activity(day: &DeviceDay, window: &Window, late_days_max: u32) -> DeviceActivity {
+    let mut activity = DeviceActivity::default();
+    let mut hours = BTreeSet::new();
+    for ((hour, _channel), facts) in &day.hours {
+        let normal = facts.normal.any_at(window.cut_off);
+        activity.normal |= normal;
+        activity.seen |= normal || facts.other.any_at(window.cut_off);
+        if facts.normal.count_at(window.cut_off, late_days_max) {
+            hours.insert(*hour);
+        }
+    }
+    activity.counting_hours = hours.len() as u32;
+    activity
+}
+
+/// `row` is the catalogue row of the product, where known: it decides whether the place matters (R5).
+pub fn weigh(
+    register: &Register,
+    parameters: &Parameters,
+    voucher: &Voucher,
+    row: Option<u8>,
+    window: &Window,
+    facts: &VoucherFacts,
+) -> DevicesWeighed {
+    let claims = claims_of_others(register, voucher);
+    let place_matters = row.is_some_and(|row| parameters.location_required_rows.contains(&row));
+    let mut weighed = DevicesWeighed { silent: true, ..DevicesWeighed::default() };
+    for declared in register.devices_of(&voucher.id) {
+        let mut standing = stand(declared, claims.get(declared.device.as_str()));
+        let mut normal = false;
+        for ((_, day), facts) in facts.devices.range((declared.device.clone(), window.from)..=(declared.device.clone(), window.to)) {
+            let activity = activity(facts, window, parameters.late_days_max);
+            normal |= activity.normal;
+            standing.days_seen += u32::from(activity.seen);
+            if activity.counting_hours > 0 {
+                let effective = activity.counting_hours >= parameters.effective_day_hours_min;
+                standing.days_counting += 1;
+                standing.effective_days += u32::from(effective);
+                standing.counting_day_first = standing.counting_day_first.or(Some(*day));
+                standing.counting_day_last = Some(*day);
+                let of_day = weighed.by_day.entry(*day).or_default();
+                of_day.0 += 1;
+                of_day.1 += u32::from(effective);
+            }
+        }
+        weighed.silent &= standing.days_seen == 0;
+        decide(&mut standing, parameters, place_matters, normal);
+        weighed.standings.push(standing);
+    }
+    weighed.undeclared = undeclared(register, parameters, voucher, window, facts);
+    weighed
+}
+
+/// By device: the other live vouchers of the same enterprise that declare it.
+fn claims_of_others<'a>(register: &'a Register, voucher: &'a Voucher) -> BTreeMap<&'a str, Vec<String>> {
+    let mut claims: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let others = register.vouchers_of(&voucher.enterprise).filter(|other| other.id != voucher.id && other.status.live());
+    for other in others {
+        for device in register.devices_of(&other.id) {
+            claims.entry(&device.device).or_default().push(other.id.clone());
+        }
+    }
+    claims
+}
+
+fn stand(declared: &DeclaredDevice, claimed_by: Option<&Vec<String>>) -> DeviceStanding {
+    DeviceStanding {
+        device: declared.device.clone(),
+        name: declared.name.clone(),
+        model: declared.model.clone(),
+        province: declared.province.clone(),
+        counted: false,
+        reason: None,
+        detail: String::new(),
+        days_seen: 0,
+        days_counting: 0,
+        effective_days: 0,
+        counting_day_first: None,
+        counting_day_last: None,
+        claimed_by: claimed_by.cloned().unwrap_or_default(),
+        connected_if_unclaimed: false,
+    }
+}
+
+/// The first reason in the order of `ExclusionReason`, or counted.
+fn decide(standing: &mut DeviceStanding, parameters: &Parameters, place_matters: bool, normal: bool) {
+    let outside = place_matters && standing.province.as_deref() != Some(parameters.province_code.as_str());
+    let enough = standing.effective_days >= parameters.device_effective_days_min;
+    standing.connected_if_unclaimed = !outside && enough;
+    let other = if outside {
+        Some(ExclusionReason::Location)
+    } else if standing.days_seen == 0 {
+        Some(ExclusionReason::NotSeen)
+    } else if !normal {
+        Some(ExclusionReason::Quality)
+    } else if standing.days_counting == 0 {
+        Some(ExclusionReason::Late)
+    } else if !enough {
+        Some(ExclusionReason::EffectiveDays)
+    } else {
+        None
+    };
+    standing.reason = if standing.claimed_by.is_empty() { other } else { Some(ExclusionReason::ClaimedElsewhere) };
+    standing.counted = standing.reason.is_none();
+    standing.detail = detail(standing, parameters);
+}
+
+fn detail(standing: &DeviceStanding, parameters: &Parameters) -> String {
+    let (effective, required, seen) = (standing.effective_days, parameters.device_effective_days_min, standing.days_seen);
+    match standing.reason {
+        None => format!("有效 {effective} 天，不少于要求的 {required} 天"),
+        Some(ExclusionReason::ClaimedElsewhere) => format!("服务券 {} 也申报了这台设备", standing.claimed_by.join("、")),
+        Some(ExclusionReason::Location) => match &standing.province {
+            Some(province) => format!("登记的所在省代码为 {province}，要求为 {}", parameters.province_code),
+            None => format!("没有登记所在省，要求为 {}", parameters.province_code),
+        },
+        Some(ExclusionReason::NotSeen) => "监测窗口内没有读数".to_string(),
+        Some(ExclusionReason::Quality) => format!("监测窗口内 {seen} 天有读数，但没有一条是正常质量（N）"),
+        Some(ExclusionReason::Late) => format!("监测窗口内 {seen} 天有读数，但正常读数都迟于 {} 天才收到", parameters.late_days_max),
+        Some(ExclusionReason::EffectiveDays) => format!(
+            "有效 {effective} 天，少于要求的 {required} 天（{seen} 天有读数，{} 天有可计入的读数，每天须有 {} 个不同小时）",
+            standing.days_counting, parameters.effective_day_hours_min
+        ),
+    }
+}
+
+fn undeclared(register: &Register, parameters: &Parameters, voucher: &Voucher, window: &Window, facts: &VoucherFacts) -> u64 {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for ((device, day), facts) in &facts.devices {
+        if window.contains(*day) && !seen.contains(device.as_str()) && activity(facts, window, parameters.late_days_max).seen {
+            seen.insert(device);
+        }
+    }
+    seen.into_iter().filter(|device| !register.devices.contains_key(&(voucher.id.clone(), (*device).to_string()))).count() as u64
+}

@@ -1,0 +1,145 @@
+//! The exact facts that the tally keeps and the rules weigh: enough to judge at any cut-off, under any `late_days_max`,
+//! without going back to the log.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::{Day, Instant};
+
+/// Through which door evidence came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Gateway,
+    Supplier,
+}
+
+/// Something seen once: when it occurred, and how many started days of 24 h it took to reach us.
+/// It counts for a cut-off `c` and a bound `l` exactly when `occurred_at <= c` and `days_late <= l`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Seen {
+    pub occurred_at: Instant,
+    pub days_late: u32,
+}
+
+/// The Pareto-minimal `Seen`: ascending in `occurred_at`, strictly descending in `days_late`. Merging is commutative,
+/// associative and idempotent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sightings(Vec<Seen>);
+
+impl Sightings {
+    pub fn add(&mut self, seen: Seen) {
+        let at = self.0.partition_point(|kept| kept.occurred_at <= seen.occurred_at);
+        if at > 0 && self.0[at - 1].days_late <= seen.days_late {
+            return;
+        }
+        // An equal instant before `at` has more days late and is dominated, as is everything after that is not less late.
+        let from = if at > 0 && self.0[at - 1].occurred_at == seen.occurred_at { at - 1 } else { at };
+        let until = at + self.0[at..].iter().take_while(|kept| kept.days_late >= seen.days_late).count();
+        self.0.splice(from..until, [seen]);
+    }
+
+    pub fn merge(&mut self, other: &Sightings) {
+        other.0.iter().for_each(|seen| self.add(*seen));
+    }
+
+    /// Anything up to the cut-off that was not later than `late_days_max`?
+    pub fn count_at(&self, cut_off: Instant, late_days_max: u32) -> bool {
+        self.0.iter().any(|seen| seen.occurred_at <= cut_off && seen.days_late <= late_days_max)
+    }
+
+    /// Anything up to the cut-off, however late?
+    pub fn any_at(&self, cut_off: Instant) -> bool {
+        self.0.first().is_some_and(|seen| seen.occurred_at <= cut_off)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn as_slice(&self) -> &[Seen] {
+        &self.0
+    }
+}
+
+/// What a device said within one clock hour of one channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourFacts {
+    /// Readings of quality `N`.
+    pub normal: Sightings,
+    /// Readings of any other quality.
+    pub other: Sightings,
+    /// How many readings of each quality, in the order `N F M S D C T B`.
+    pub counts: [u64; 8],
+}
+
+/// A device on one day: by clock hour (Asia/Shanghai) and channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceDay {
+    pub hours: BTreeMap<(u8, Channel), HourFacts>,
+}
+
+/// Identity of usage facts within one enterprise and product.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UsageKey {
+    pub day: Day,
+    pub user: String,
+    pub function_module: String,
+    pub channel: Channel,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageFacts {
+    pub seen: Sightings,
+    pub actions: u64,
+    pub active_s: u64,
+}
+
+/// What the carriers said of one line and one day towards one product.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CarrierDay {
+    pub sessions: u64,
+    pub bytes: u64,
+    /// Distinct machine SIMs; `None` where the carrier cannot tell.
+    pub devices: Option<u64>,
+}
+
+/// Everything about one voucher's enterprise and product that lies in the window (whole days, so a little more than the window).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VoucherFacts {
+    /// Every device of the enterprise that said anything, declared or not, by (device, day).
+    pub devices: BTreeMap<(String, Day), DeviceDay>,
+    /// Usage of the voucher's product by its enterprise.
+    pub usage: BTreeMap<UsageKey, UsageFacts>,
+    /// Carrier records of the enterprise towards the product, by (day, line).
+    pub carrier: BTreeMap<(Day, String), CarrierDay>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    fn seen(at: i64, days_late: u32) -> Seen {
+        Seen { occurred_at: DateTime::from_timestamp(at, 0).unwrap(), days_late }
+    }
+
+    proptest! {
+        #[test]
+        fn sightings_answer_like_the_full_list_in_any_order(list in prop::collection::vec((0i64..20, 0u32..6), 0..30), cut in 0i64..21, late in 0u32..7) {
+            let mut forward = Sightings::default();
+            let mut backward = Sightings::default();
+            list.iter().for_each(|(at, days)| forward.add(seen(*at, *days)));
+            list.iter().rev().for_each(|(at, days)| backward.add(seen(*at, *days)));
+            prop_assert_eq!(&forward, &backward);
+            let cut_off = DateTime::from_timestamp(cut, 0).unwrap();
+            prop_assert_eq!(forward.count_at(cut_off, late), list.iter().any(|(at, days)| *at <= cut && *days <= late));
+            prop_assert_eq!(forward.any_at(cut_off), list.iter().any(|(at, _)| *at <= cut));
+            let mut twice = forward.clone();
+            twice.merge(&backward);
+            prop_assert_eq!(twice, forward);
+        }
+    }
+}

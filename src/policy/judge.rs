@@ -1,0 +1,149 @@
+//! The judgement: register, rulebook, catalogue and facts give one monitoring result. Pure: time is an argument.
+
+use chrono::DateTime;
+use serde::Serialize;
+
+use crate::amount::{self, AmountWorking};
+use crate::calendar::{Day, Instant};
+use crate::catalogue::Catalogue;
+use crate::channels::{self, CarrierWeighed};
+use crate::devices::{self, DeviceStanding, DevicesWeighed};
+use crate::facts::VoucherFacts;
+use crate::findings;
+use crate::formal;
+use crate::formal_money;
+use crate::notes;
+use crate::register::{Register, Voucher};
+use crate::result::{AmountFigures, DeviceFigures, EvidenceRef, MonitoringResult, VersionRef, WindowDays};
+use crate::rulebook::Rulebook;
+use crate::slice::register_hash;
+use crate::usage::{self, FunctionModuleUse, UsageWeighed};
+use crate::verdict::{Grounds, decide};
+use crate::window::{Window, window};
+
+/// Everything that a judgement looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    pub register: &'a Register,
+    pub rulebook: &'a Rulebook,
+    pub catalogue: &'a Catalogue,
+    pub voucher: &'a Voucher,
+    pub as_of: Instant,
+    pub facts: &'a VoucherFacts,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    pub result: MonitoringResult,
+    pub explanation: Explanation,
+}
+
+/// What the page shows beside the result. It is no part of the result and of its hash.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    pub window: Window,
+    /// How the amount came about; `None` where the product or its catalogue row is unknown.
+    pub amount: Option<AmountWorking>,
+    /// Every declared device, in order of its identity.
+    pub devices: Vec<DeviceStanding>,
+    pub function_modules: Vec<FunctionModuleUse>,
+    /// Every day of the window, oldest first.
+    pub days: Vec<DayPicture>,
+}
+
+/// One day of the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DayPicture {
+    pub day: Day,
+    /// Declared devices with at least one counting reading, and those with an effective day.
+    pub devices_counting: u32,
+    pub devices_effective: u32,
+    pub users: u32,
+    pub function_modules: u32,
+    /// Whether the interface has this connection day.
+    pub connected: bool,
+    /// The carriers' sessions; `None` where they have none on this day.
+    pub carrier_sessions: Option<u64>,
+}
+
+pub fn judge(case: &Case<'_>) -> Judgement {
+    let Case { register, rulebook, catalogue, voucher, as_of, facts } = *case;
+    let parameters = &rulebook.parameters;
+    let window = window(voucher, rulebook, as_of);
+    let terms = amount::terms(register, catalogue, voucher);
+    let amount = amount::work_out(register, rulebook, catalogue, voucher);
+    let devices = devices::weigh(register, parameters, voucher, terms.map(|terms| terms.row.row), &window, facts);
+    let usage = usage::weigh(parameters, voucher, &window, facts);
+    let carrier = channels::weigh(register, &voucher.enterprise, &window, facts);
+    let days = picture(&window, &devices, &usage, &carrier);
+    let per_device = amount.as_ref().and_then(|amount| amount.per_device);
+    let usage_decides = amount.is_some() && per_device.is_none();
+    let decision = decide(&Grounds {
+        parameters,
+        amount: amount.as_ref(),
+        devices: &devices,
+        usage: &usage,
+        interface_days: days.iter().filter(|day| day.connected).count() as u64,
+        carrier: carrier.figures(),
+        shared_usage: !findings::same_product(register, voucher).is_empty(),
+    });
+    let mut checks = decision.checks;
+    checks.extend(formal::checks(case, terms, &devices));
+    checks.extend(formal_money::checks(case, terms, amount.as_ref()));
+    checks.extend(notes::general(case, terms, &usage));
+    checks.extend(amount.iter().flat_map(|amount| notes::devices(case, amount, &devices, decision.devices_decided)));
+    checks.push(notes::channels(case, &decision.channels, &carrier));
+    let mut result = MonitoringResult {
+        v: 1,
+        voucher: voucher.id.clone(),
+        sequence: 0,
+        supersedes: None,
+        judged_at: DateTime::UNIX_EPOCH,
+        judgement_hash: String::new(),
+        rulebook: VersionRef { id: rulebook.id.clone(), hash: rulebook.hash().to_string() },
+        catalogue: VersionRef { id: catalogue.id.clone(), hash: catalogue.hash().to_string() },
+        register_hash: register_hash(register, voucher),
+        cut_off: window.cut_off,
+        window: WindowDays { from: window.from, to: window.to },
+        verdict: decision.verdict,
+        verdict_text: decision.verdict.text().to_string(),
+        amount: AmountFigures {
+            computed: amount.as_ref().map(|amount| amount.computed).unwrap_or_default(),
+            approved: voucher.amount,
+            per_device,
+        },
+        devices: amount.as_ref().zip(per_device).map(|(amount, per_device)| DeviceFigures {
+            required: amount::devices_required(amount.decided(), per_device),
+            connected: devices.connected(),
+            decided: decision.devices_decided,
+            declared: devices.declared(),
+            undeclared: devices.undeclared,
+            excluded: devices.excluded(),
+        }),
+        usage: usage_decides.then(|| usage.figures()),
+        channels: decision.channels,
+        checks,
+        findings: findings::find(register, voucher, &devices, usage_decides),
+        evidence: EvidenceRef::default(),
+    };
+    result.judgement_hash = result.judgement_hash();
+    let explanation = Explanation { window, amount, devices: devices.standings, function_modules: usage.function_modules, days };
+    Judgement { result, explanation }
+}
+
+fn picture(window: &Window, devices: &DevicesWeighed, usage: &UsageWeighed, carrier: &CarrierWeighed) -> Vec<DayPicture> {
+    let of_day = |day: Day| {
+        let (devices_counting, devices_effective) = devices.by_day.get(&day).copied().unwrap_or_default();
+        let used = usage.by_day.get(&day);
+        DayPicture {
+            day,
+            devices_counting,
+            devices_effective,
+            users: used.map_or(0, |used| used.users.len() as u32),
+            function_modules: used.map_or(0, |used| used.function_modules.len() as u32),
+            connected: devices_counting > 0 || used.is_some(),
+            carrier_sessions: carrier.by_day.get(&day).copied(),
+        }
+    };
+    window.days().map(of_day).collect()
+}

@@ -1,0 +1,44 @@
+//! What the city pays for: rulebook, catalogue, register types, facts, and the pure judgement. No I/O, no clock, no randomness,
+//! no hash-map order: the same input gives the same result to the byte.
+
+pub mod amount;
+pub mod calendar;
+pub mod canonical;
+pub mod catalogue;
+pub mod channels;
+pub mod columns;
+pub mod devices;
+pub mod facts;
+pub mod findings;
+mod formal;
+mod formal_money;
+pub mod in_force;
+pub mod judge;
+pub mod money;
+mod notes;
+pub mod policy_file;
+pub mod reasons;
+pub mod register;
+pub mod result;
+pub mod rulebook;
+pub mod slice;
+pub mod usage;
+mod verdict;
+pub mod window;
+
+#[cfg(test)]
+mod amount_tests;
+#[cfg(test)]
+mod channel_tests;
+#[cfg(test)]
+mod device_tests;
+#[cfg(test)]
+mod formal_tests;
+#[cfg(test)]
+mod judge_tests;
+#[cfg(test)]
+mod rulebook_tests;
+#[cfg(test)]
+mod test_case;
+#[cfg(test)]
+mod usage_tests;

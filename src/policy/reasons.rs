@@ -1,0 +1,98 @@
+//! The closed lists of a judgement: verdicts, outcomes, groups, why a device does not count, and findings. Codes are snake_case.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $list:ident { $($name:ident $code:literal $text:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $list { $(#[serde(rename = $code)] $name,)* }
+
+        impl $list {
+            pub const ALL: &[$list] = &[$($list::$name,)*];
+
+            pub fn code(self) -> &'static str {
+                match self { $($list::$name => $code,)* }
+            }
+
+            /// The Chinese words for it.
+            pub fn text(self) -> &'static str {
+                match self { $($list::$name => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The outcome of the monitoring (R35).
+    Verdict {
+        Met "met" "达标";
+        NotMet "not_met" "不达标";
+        Insufficient "insufficient" "证据不足";
+        Conflicting "conflicting" "数据冲突";
+    }
+}
+
+codes! {
+    /// The outcome of one check.
+    Outcome {
+        Pass "pass" "符合";
+        Fail "fail" "不符合";
+        Unknown "unknown" "无法判断";
+        NotApplicable "not_applicable" "不适用";
+    }
+}
+
+codes! {
+    /// Which checks form the verdict, which the city weighs beside it (R34), and which only inform.
+    Group {
+        Deciding "deciding" "判定依据";
+        Formal "formal" "形式审核参考";
+        Note "note" "说明";
+    }
+}
+
+codes! {
+    /// Why a declared device is not connected (R37), in the order in which the reasons are looked for.
+    ExclusionReason {
+        ClaimedElsewhere "claimed_elsewhere" "同一企业的另一张有效服务券也申报了这台设备";
+        Location "location" "设备所在地不在省内或未登记";
+        NotSeen "not_seen" "监测窗口内没有收到这台设备的任何读数";
+        Quality "quality" "监测窗口内只有非正常质量的读数";
+        Late "late" "监测窗口内的正常读数全部补传过晚";
+        EffectiveDays "effective_days" "监测窗口内的有效天数不足";
+    }
+}
+
+codes! {
+    /// What is put before a person; it never changes the verdict by itself (R42).
+    FindingCode {
+        DeviceUnderTwoEnterprises "device_under_two_enterprises" "同一设备编号在两家企业的有效服务券下申报";
+        DeviceUnderTwoVouchers "device_under_two_vouchers" "同一设备在本企业两张有效服务券下申报";
+        SharedUsage "shared_usage" "本企业有两张有效服务券购买同一产品，使用数据同时支持两张券";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_the_words_of_the_contract() {
+        let codes = |list: Vec<&str>| list.join(" ");
+        assert_eq!(codes(Verdict::ALL.iter().map(|v| v.code()).collect()), "met not_met insufficient conflicting");
+        assert_eq!(codes(Outcome::ALL.iter().map(|v| v.code()).collect()), "pass fail unknown not_applicable");
+        assert_eq!(codes(Group::ALL.iter().map(|v| v.code()).collect()), "deciding formal note");
+        assert_eq!(
+            codes(ExclusionReason::ALL.iter().map(|v| v.code()).collect()),
+            "claimed_elsewhere location not_seen quality late effective_days"
+        );
+        assert_eq!(
+            codes(FindingCode::ALL.iter().map(|v| v.code()).collect()),
+            "device_under_two_enterprises device_under_two_vouchers shared_usage"
+        );
+        for verdict in Verdict::ALL {
+            assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.code());
+        }
+    }
+}

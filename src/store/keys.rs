@@ -1,0 +1,67 @@
+//! Bearer keys: 256 random bits, shown once, kept as SHA-256.
+
+use chrono::{DateTime, Utc};
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+
+use crate::sql::{Store, StoreError};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRole {
+    Admin,
+    Supplier,
+    Carrier,
+    Platform,
+}
+
+impl KeyRole {
+    pub const ALL: [(KeyRole, &str); 4] =
+        [(KeyRole::Admin, "admin"), (KeyRole::Supplier, "supplier"), (KeyRole::Carrier, "carrier"), (KeyRole::Platform, "platform")];
+
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(role, _)| *role == self).map_or("", |(_, name)| name)
+    }
+
+    pub fn read(name: &str) -> Option<KeyRole> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(role, _)| *role)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    pub role: KeyRole,
+    pub name: String,
+    /// Of whom: a supplier, a carrier, a city. `None`: everything that the role allows.
+    pub scope: Option<String>,
+}
+
+impl Store {
+    /// Makes a key and gives its secret, which is kept nowhere.
+    pub async fn create_key(&self, key: &ApiKey, at: DateTime<Utc>) -> Result<String, StoreError> {
+        let secret = format!("sy_{}", hex::encode(rand::rng().random::<[u8; 32]>()));
+        sqlx::query("INSERT INTO api_key (sha256, role, name, scope, created_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(sha256_hex(&secret))
+            .bind(key.role.as_str())
+            .bind(&key.name)
+            .bind(&key.scope)
+            .bind(at.timestamp_micros())
+            .execute(&self.writer)
+            .await?;
+        Ok(secret)
+    }
+
+    pub async fn find_key(&self, secret: &str) -> Result<Option<ApiKey>, StoreError> {
+        let row = sqlx::query("SELECT role, name, scope FROM api_key WHERE sha256 = ?").bind(sha256_hex(secret)).fetch_optional(&self.readers).await?;
+        row.map(|row| {
+            let role: String = row.try_get("role")?;
+            let role = KeyRole::read(&role).ok_or_else(|| StoreError::stored("key role", role))?;
+            Ok(ApiKey { role, name: row.try_get("name")?, scope: row.try_get("scope")? })
+        })
+        .transpose()
+    }
+}
+
+pub(crate) fn sha256_hex(secret: &str) -> String {
+    hex::encode(Sha256::digest(secret))
+}

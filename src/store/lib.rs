@@ -1,0 +1,28 @@
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+//! Everything that lasts: the evidence log, the facts with their checkpoint, the register, results, keys and the quarantine.
+//! The embedded store: log segments and SQLite (WAL, synchronous FULL) in one directory.
+
+mod block;
+mod directory;
+mod keys;
+mod log;
+mod merkle;
+mod quarantine;
+mod register_import;
+mod register_rows;
+mod results;
+mod rows;
+mod sql;
+mod tally_rows;
+
+pub use block::{BlockBuilder, Record, Vouched};
+pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
+pub use keys::{ApiKey, KeyRole};
+pub use log::{Log, LogError, LogOptions, LogPosition, TornTail, read_from};
+pub use merkle::{Frontier, Hash};
+pub use quarantine::{QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, RefusedMessage};
+pub use register_import::RegisterFault;
+pub use register_rows::ImportError;
+pub use results::{NewResult, ResultFilter, StoredResult};
+pub use sql::{Store, StoreError};
+pub use tally_rows::{Checkpoint, FactsDigest, GatewaySequences};

@@ -1,0 +1,107 @@
+//! The Merkle tree of RFC 6962 over the blocks of the log, kept as its frontier: one hash per complete subtree.
+
+use sha2::{Digest, Sha256};
+
+pub type Hash = [u8; 32];
+
+/// Everything needed to append and to give the root: the roots of the complete subtrees, largest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frontier {
+    leaves: u64,
+    subtrees: Vec<Hash>,
+}
+
+impl Frontier {
+    pub fn push(&mut self, leaf: &[u8]) {
+        let mut hash = leaf_hash(leaf);
+        // Each trailing one bit of the count is a complete subtree that the new leaf completes further.
+        for _ in 0..self.leaves.trailing_ones() {
+            if let Some(left) = self.subtrees.pop() {
+                hash = node_hash(&left, &hash);
+            }
+        }
+        self.subtrees.push(hash);
+        self.leaves += 1;
+    }
+
+    pub fn leaves(&self) -> u64 {
+        self.leaves
+    }
+
+    pub fn root(&self) -> Hash {
+        let mut subtrees = self.subtrees.iter().rev();
+        match subtrees.next() {
+            None => Sha256::digest([]).into(),
+            Some(last) => subtrees.fold(*last, |right, left| node_hash(left, &right)),
+        }
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.leaves.to_le_bytes().to_vec();
+        self.subtrees.iter().for_each(|hash| bytes.extend_from_slice(hash));
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Frontier> {
+        let (leaves, hashes) = bytes.split_first_chunk::<8>()?;
+        let leaves = u64::from_le_bytes(*leaves);
+        let (subtrees, rest) = hashes.as_chunks::<32>();
+        let whole = rest.is_empty() && subtrees.len() == leaves.count_ones() as usize;
+        whole.then(|| Frontier { leaves, subtrees: subtrees.to_vec() })
+    }
+}
+
+pub fn leaf_hash(leaf: &[u8]) -> Hash {
+    Sha256::new().chain_update([0]).chain_update(leaf).finalize().into()
+}
+
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition of RFC 6962 §2.1, word for word.
+    fn root_by_definition(leaves: &[Vec<u8>]) -> Hash {
+        match leaves {
+            [] => Sha256::digest([]).into(),
+            [leaf] => leaf_hash(leaf),
+            leaves => {
+                let split = leaves.len().next_power_of_two() / 2;
+                node_hash(&root_by_definition(&leaves[..split]), &root_by_definition(&leaves[split..]))
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_is_that_of_rfc_6962_for_every_size() {
+        let leaves: Vec<Vec<u8>> = (0u8..70).map(|i| vec![i; usize::from(i)]).collect();
+        let mut frontier = Frontier::default();
+        for (size, leaf) in leaves.iter().enumerate() {
+            assert_eq!(frontier.root(), root_by_definition(&leaves[..size]));
+            assert_eq!(Frontier::from_bytes(&frontier.to_bytes()), Some(frontier.clone()));
+            frontier.push(leaf);
+        }
+    }
+
+    #[test]
+    fn published_roots_of_certificate_transparency_hold() {
+        let leaves = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+        let mut frontier = Frontier::default();
+        frontier.push(&[]);
+        assert_eq!(hex::encode(frontier.root()), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
+        leaves[1..].iter().for_each(|leaf| frontier.push(&hex::decode(leaf).unwrap()));
+        assert_eq!(hex::encode(frontier.root()), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
+    }
+
+    #[test]
+    fn a_frontier_cut_short_is_not_read() {
+        let mut frontier = Frontier::default();
+        frontier.push(b"a");
+        let bytes = frontier.to_bytes();
+        assert_eq!(Frontier::from_bytes(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(Frontier::from_bytes(&bytes[..8]), None);
+    }
+}

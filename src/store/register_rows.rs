@@ -1,0 +1,129 @@
+//! The register on disk: rows as JSON by list and key, and a revision that rises with every change.
+
+use std::collections::BTreeMap;
+
+use policy::columns::LISTS;
+use policy::register::{Enterprise, Gateway, Register};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sqlx::{Row, SqliteConnection};
+
+use crate::register_import::{RegisterFault, RowMap, check, list_named};
+use crate::sql::{Store, StoreError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("the register file has {} faults", .0.len())]
+    Faults(Vec<RegisterFault>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for ImportError {
+    fn from(error: sqlx::Error) -> ImportError {
+        ImportError::Store(error.into())
+    }
+}
+
+impl Store {
+    /// Takes in a register file whole, or says everything that is wrong with it. Gives the number of rows changed.
+    pub async fn import_register(&self, file: &Value, rulebook_known: &(dyn Fn(&str) -> bool + Sync)) -> Result<usize, ImportError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let current = read_rows(&mut transaction).await?;
+        let changes = check(file, &current, rulebook_known).map_err(ImportError::Faults)?;
+        let mut changed = 0;
+        for ((list, key), row) in &changes {
+            if current.get(&(*list, key.clone())) == row.as_ref() {
+                continue;
+            }
+            changed += 1;
+            match row {
+                Some(row) => {
+                    let row = serde_json::to_string(row).map_err(|error| StoreError::stored("row", error))?;
+                    sqlx::query("INSERT OR REPLACE INTO register_row (list, key, row) VALUES (?, ?, ?)").bind(*list).bind(key).bind(row)
+                }
+                None => sqlx::query("DELETE FROM register_row WHERE list = ? AND key = ?").bind(*list).bind(key),
+            }
+            .execute(&mut *transaction)
+            .await?;
+        }
+        if changed > 0 {
+            sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'register_revision'").execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(changed)
+    }
+
+    pub async fn register_revision(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = 'register_revision'").fetch_one(&self.readers).await?)
+    }
+
+    /// The whole register with its revision.
+    pub async fn load_register(&self) -> Result<(i64, Register), StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        let revision = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'register_revision'").fetch_one(&mut *transaction).await?;
+        let rows = read_rows(&mut transaction).await?;
+        transaction.rollback().await?;
+        Ok((revision, typed(rows)?))
+    }
+
+    /// The rows of one list as they are stored; `None` if there is no such list. Secrets and their hashes are left out.
+    pub async fn register_list(&self, list: &str) -> Result<Option<Vec<Value>>, StoreError> {
+        if list_named(list).is_none() {
+            return Ok(None);
+        }
+        let rows = sqlx::query("SELECT row FROM register_row WHERE list = ? ORDER BY key").bind(list).fetch_all(&self.readers).await?;
+        let mut list = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut row = read_row(row.try_get("row")?)?;
+            row.remove("token_sha256");
+            list.push(Value::Object(row));
+        }
+        Ok(Some(list))
+    }
+}
+
+async fn read_rows(connection: &mut SqliteConnection) -> Result<RowMap, StoreError> {
+    let rows = sqlx::query("SELECT list, key, row FROM register_row").fetch_all(connection).await?;
+    let mut map = RowMap::new();
+    for row in rows {
+        let list: String = row.try_get("list")?;
+        let list = list_named(&list).ok_or_else(|| StoreError::stored("register list", list))?;
+        map.insert((list.name, row.try_get("key")?), read_row(row.try_get("row")?)?);
+    }
+    Ok(map)
+}
+
+fn read_row(text: &str) -> Result<Map<String, Value>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::stored("register row", error))
+}
+
+fn typed(rows: RowMap) -> Result<Register, StoreError> {
+    let mut lists: BTreeMap<&str, Vec<Map<String, Value>>> = LISTS.iter().map(|list| (list.name, Vec::new())).collect();
+    for ((list, _), row) in rows {
+        lists.entry(list).or_default().push(row);
+    }
+    let mut register = Register::default();
+    let mut take = |name: &str| lists.remove(name).unwrap_or_default();
+    register.enterprises = by(take("enterprises"), |row: &Enterprise| row.id.clone())?;
+    register.suppliers = by(take("suppliers"), |row: &policy::register::Supplier| row.id.clone())?;
+    register.products = by(take("products"), |row: &policy::register::Product| row.id.clone())?;
+    register.periods = by(take("periods"), |row: &policy::register::IssuancePeriod| row.id.clone())?;
+    register.quotas = by(take("quotas"), |row: &policy::register::Quota| (row.party.clone(), row.period.clone()))?;
+    register.pilots = by(take("pilots"), |row: &policy::register::Pilot| row.id.clone())?;
+    register.vouchers = by(take("vouchers"), |row: &policy::register::Voucher| row.id.clone())?;
+    register.devices = by(take("devices"), |row: &policy::register::DeclaredDevice| (row.voucher.clone(), row.device.clone()))?;
+    register.gateways = by(take("gateways"), |row: &Gateway| row.id.clone())?;
+    register.lines = by(take("lines"), |row: &policy::register::Line| (row.enterprise.clone(), row.line.clone()))?;
+    register.carriers = by(take("carriers"), |row: &policy::register::Carrier| row.id.clone())?;
+    Ok(register)
+}
+
+fn by<K: Ord, T: DeserializeOwned>(rows: Vec<Map<String, Value>>, key: impl Fn(&T) -> K) -> Result<BTreeMap<K, T>, StoreError> {
+    let mut map = BTreeMap::new();
+    for row in rows {
+        let row: T = serde_json::from_value(Value::Object(row)).map_err(|error| StoreError::stored("register row", error))?;
+        map.insert(key(&row), row);
+    }
+    Ok(map)
+}

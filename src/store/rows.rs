@@ -1,0 +1,180 @@
+//! One register value against its column: sound as it is to be stored, or what is wrong.
+
+use chrono::DateTime;
+use policy::calendar::{read_day, read_instant, show_instant};
+use policy::columns::ColumnKind;
+use policy::money::Yuan;
+use serde_json::{Map, Value};
+use wire::{credit_code, topic};
+
+/// What a column expects, in words, for messages and templates.
+pub(crate) fn rule_of(kind: ColumnKind) -> String {
+    match kind {
+        ColumnKind::Name => "a text of 1 to 64 characters without control characters".into(),
+        ColumnKind::Text => "a text of 1 to 256 characters without control characters".into(),
+        ColumnKind::Names => "a list of different texts of 1 to 64 characters".into(),
+        ColumnKind::GatewayId => "1 to 64 characters of A-Z a-z 0-9 . _ - (not \"verdicts\")".into(),
+        ColumnKind::Token => "8 to 256 printable ASCII characters".into(),
+        ColumnKind::PublicKey => "an Ed25519 public key: 32 bytes in base64".into(),
+        ColumnKind::CreditCode => "a unified social credit code, 18 characters, check character right (GB 32100)".into(),
+        ColumnKind::City => "a city code of six digits (GB/T 2260)".into(),
+        ColumnKind::Province => "a province code of two digits (GB/T 2260)".into(),
+        ColumnKind::Money => "yuan as a text such as \"80000.00\": not negative, at most two places".into(),
+        ColumnKind::Bool => "true or false".into(),
+        ColumnKind::TextOrBool => "a text, or true or false".into(),
+        ColumnKind::CatalogueRow => "a row of the catalogue, 1 to 25".into(),
+        ColumnKind::Instant => "an instant, RFC 3339 with an offset".into(),
+        ColumnKind::Day => "a day, YYYY-MM-DD".into(),
+        ColumnKind::Word(words) => format!("one of {}", words.join(", ")),
+        ColumnKind::CostLines => "a list of {\"kind\": text, \"amount\": yuan}".into(),
+    }
+}
+
+/// The value in the one form in which it is stored, or what is wrong with it.
+pub(crate) fn checked(kind: ColumnKind, value: &Value) -> Result<Value, String> {
+    match (kind, value) {
+        (ColumnKind::Bool | ColumnKind::TextOrBool, Value::Bool(_)) => Ok(value.clone()),
+        (ColumnKind::CatalogueRow, Value::Number(row)) => match row.as_u64() {
+            Some(1..=25) => Ok(value.clone()),
+            _ => Err(format!("{row} is no row of the catalogue")),
+        },
+        (ColumnKind::Names, Value::Array(names)) => checked_names(names),
+        (ColumnKind::CostLines, Value::Array(lines)) => lines.iter().map(checked_cost_line).collect::<Result<_, _>>().map(Value::Array),
+        (ColumnKind::Names | ColumnKind::CostLines, other) => Err(format!("found {}, a list is expected", type_name(other))),
+        (ColumnKind::Bool | ColumnKind::CatalogueRow, other) => Err(format!("found {}", type_name(other))),
+        (kind, Value::String(text)) => checked_text(kind, text).map(Value::String),
+        (ColumnKind::Money, Value::Number(number)) => Err(format!("money is a text: write \"{number}\" with quotes and two places")),
+        (_, other) => Err(format!("found {}, a text is expected", type_name(other))),
+    }
+}
+
+fn checked_text(kind: ColumnKind, text: &str) -> Result<String, String> {
+    let digits = |count: usize| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
+    let sound = |sound: bool| if sound { Ok(text.to_string()) } else { Err(format!("{:?} is not sound", short(text))) };
+    match kind {
+        ColumnKind::Name => sound(text_sound(text, 64)),
+        ColumnKind::Text | ColumnKind::TextOrBool => sound(text_sound(text, 256)),
+        ColumnKind::GatewayId => sound(topic::gateway_id_valid(text)),
+        // The secret itself never appears in a message.
+        ColumnKind::Token => {
+            if (8..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+                Ok(text.to_string())
+            } else {
+                Err("the token is too short, too long, or holds other characters".into())
+            }
+        }
+        ColumnKind::PublicKey => sound(base64_length(text) == Some(32)),
+        ColumnKind::CreditCode => credit_code::check(text).map(|()| text.to_string()).map_err(|error| error.to_string()),
+        ColumnKind::City => sound(digits(6)),
+        ColumnKind::Province => sound(digits(2)),
+        ColumnKind::Money => text.parse::<Yuan>().map(|yuan| yuan.to_string()).map_err(|error| error.to_string()),
+        ColumnKind::Instant => {
+            DateTime::parse_from_rfc3339(text).ok().and_then(|_| read_instant(text)).map(show_instant).ok_or_else(|| format!("{:?} is no instant", short(text)))
+        }
+        ColumnKind::Day => read_day(text).map(|day| day.to_string()).ok_or_else(|| format!("{:?} is no day", short(text))),
+        ColumnKind::Word(words) => {
+            if words.contains(&text) {
+                Ok(text.to_string())
+            } else {
+                Err(format!("{:?} is none of them", short(text)))
+            }
+        }
+        ColumnKind::Names | ColumnKind::CostLines | ColumnKind::Bool | ColumnKind::CatalogueRow => Err("found a text".into()),
+    }
+}
+
+fn checked_names(names: &[Value]) -> Result<Value, String> {
+    for (index, name) in names.iter().enumerate() {
+        match name {
+            Value::String(text) if text_sound(text, 64) => {
+                if names[..index].contains(name) {
+                    return Err(format!("{:?} stands twice", short(text)));
+                }
+            }
+            other => return Err(format!("entry {index} is not sound: {}", type_name(other))),
+        }
+    }
+    Ok(Value::Array(names.to_vec()))
+}
+
+fn checked_cost_line(line: &Value) -> Result<Value, String> {
+    let object = line.as_object().ok_or("an entry is not an object")?;
+    let mut checked_line = Map::new();
+    for (name, value) in object {
+        let kind = match name.as_str() {
+            "kind" => ColumnKind::Name,
+            "amount" => ColumnKind::Money,
+            other => return Err(format!("unknown field {:?}", short(other))),
+        };
+        checked_line.insert(name.clone(), checked(kind, value).map_err(|detail| format!("{name}: {detail}"))?);
+    }
+    if checked_line.len() == 2 { Ok(Value::Object(checked_line)) } else { Err("kind and amount are required".into()) }
+}
+
+fn text_sound(text: &str, chars_max: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= chars_max && !text.chars().any(char::is_control)
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// Bytes that a standard base64 text stands for; `None` if it is none.
+fn base64_length(text: &str) -> Option<usize> {
+    let body = text.trim_end_matches('=');
+    let padding = text.len() - body.len();
+    let sound = text.len().is_multiple_of(4) && padding <= 2 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    sound.then(|| text.len() / 4 * 3 - padding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn sound_values_take_their_one_stored_form() {
+        for (kind, value, stored) in [
+            (ColumnKind::Money, json!("80000"), json!("80000.00")),
+            (ColumnKind::Instant, json!("2019-11-05T00:00:00Z"), json!("2019-11-05T08:00:00+08:00")),
+            (ColumnKind::CostLines, json!([{"kind": "软件", "amount": "1.5"}]), json!([{"kind": "软件", "amount": "1.50"}])),
+            (ColumnKind::TextOrBool, json!(true), json!(true)),
+        ] {
+            assert_eq!(checked(kind, &value), Ok(stored));
+        }
+    }
+
+    #[test]
+    fn unsound_values_are_told() {
+        for (kind, value) in [
+            (ColumnKind::Money, json!(80000.0)),
+            (ColumnKind::Money, json!("1.005")),
+            (ColumnKind::Money, json!("-1.00")),
+            (ColumnKind::CatalogueRow, json!(26)),
+            (ColumnKind::CatalogueRow, json!(5.0)),
+            (ColumnKind::Day, json!("2019-02-30")),
+            (ColumnKind::Instant, json!("2019-11-05 08:00")),
+            (ColumnKind::City, json!("4401")),
+            (ColumnKind::Names, json!(["a", "a"])),
+            (ColumnKind::Names, json!("a")),
+            (ColumnKind::CostLines, json!([{"kind": "软件"}])),
+            (ColumnKind::PublicKey, json!("AAAA")),
+            (ColumnKind::Token, json!("short")),
+            (ColumnKind::GatewayId, json!("verdicts")),
+            (ColumnKind::Name, json!(" ")),
+        ] {
+            assert!(checked(kind, &value).is_err(), "{kind:?} {value}");
+        }
+    }
+}

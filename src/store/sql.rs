@@ -1,0 +1,108 @@
+//! Opening the embedded store.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Executor, SqlitePool};
+
+/// The schema, one step a version; `PRAGMA user_version` says how many are done.
+const MAIN_STEPS: &[&str] = &[include_str!("schema.sql")];
+const QUARANTINE_STEPS: &[&str] = &[include_str!("quarantine.sql")];
+
+const READERS_MAX: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot use the data directory {}: {source}", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("the data in {} is of version {found}, this program knows up to {known}: use the newer program", path.display())]
+    Newer { path: PathBuf, found: i64, known: usize },
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Log(#[from] crate::log::LogError),
+    #[error("stored facts: {0}")]
+    Facts(#[from] tally::DecodeError),
+    #[error("stored {what}: {detail}")]
+    Stored { what: &'static str, detail: String },
+}
+
+impl StoreError {
+    pub(crate) fn stored(what: &'static str, detail: impl ToString) -> StoreError {
+        StoreError::Stored { what, detail: detail.to_string() }
+    }
+}
+
+/// The embedded store. Cheap to clone; several processes may open it, one of them the service.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+    pub(crate) readers: SqlitePool,
+    /// One connection: SQLite has one writer.
+    pub(crate) writer: SqlitePool,
+    /// A file of its own, so that refusals never wait for a checkpoint.
+    pub(crate) quarantine: SqlitePool,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making it if it is not there.
+    pub async fn open(dir: &Path) -> Result<Store, StoreError> {
+        let unusable = |source| StoreError::Directory { path: dir.to_path_buf(), source };
+        std::fs::create_dir_all(dir).map_err(unusable)?;
+        tempfile_probe(dir).map_err(unusable)?;
+        let main = dir.join("shangyun.db");
+        let writer = connect(&main, 1).await?;
+        migrate(&writer, &main, MAIN_STEPS).await?;
+        let readers = connect(&main, READERS_MAX).await?;
+        let quarantine_path = dir.join("quarantine.db");
+        let quarantine = connect(&quarantine_path, 1).await?;
+        migrate(&quarantine, &quarantine_path, QUARANTINE_STEPS).await?;
+        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine })
+    }
+
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.quarantine.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// SQLite's own message for an unwritable directory does not name it: try first.
+fn tempfile_probe(dir: &Path) -> std::io::Result<()> {
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)
+}
+
+async fn connect(path: &Path, connections_max: u32) -> Result<SqlitePool, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT);
+    SqlitePoolOptions::new().max_connections(connections_max).connect_with(options).await
+}
+
+async fn migrate(pool: &SqlitePool, path: &Path, steps: &[&'static str]) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await?;
+    let done = usize::try_from(found).unwrap_or(usize::MAX);
+    if done > steps.len() {
+        return Err(StoreError::Newer { path: path.to_path_buf(), found, known: steps.len() });
+    }
+    for step in &steps[done..] {
+        transaction.execute(sqlx::raw_sql(*step)).await?;
+    }
+    // A pragma takes no bound value; the number is ours.
+    transaction.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", steps.len())))).await?;
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Who sent a message, and by which identity it is known: the same identity is counted once.
+
+use compact_str::CompactString;
+
+use crate::report::{Content, short_sha256};
+
+/// A sender, as the door has established it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sender {
+    Gateway(CompactString),
+    Supplier(CompactString),
+    Carrier(CompactString),
+}
+
+impl Sender {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Sender::Gateway(_) => "gateway",
+            Sender::Supplier(_) => "supplier",
+            Sender::Carrier(_) => "carrier",
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        match self {
+            Sender::Gateway(id) | Sender::Supplier(id) | Sender::Carrier(id) => id,
+        }
+    }
+}
+
+/// Identity of a message within its sender: gateways (boot, seq), suppliers and carriers an id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MessageIdentity {
+    Sequence { boot: CompactString, seq: u64 },
+    Id(CompactString),
+}
+
+/// A fixed-size key for (sender, identity): the first 16 bytes of a SHA-256.
+pub type IdentityKey = [u8; 16];
+
+pub fn identity_key(sender: &Sender, identity: &MessageIdentity) -> IdentityKey {
+    let mut out = Content(Vec::with_capacity(96));
+    out.text(Some(sender.kind()));
+    out.text(Some(sender.id()));
+    match identity {
+        MessageIdentity::Sequence { boot, seq } => {
+            out.text(Some(boot));
+            out.number(Some(*seq));
+        }
+        MessageIdentity::Id(id) => out.text(Some(id)),
+    }
+    short_sha256(&out.0)
+}
