@@ -1,5 +1,13 @@
-//! What drives the service from outside.
+//! What drives the service from outside: load, simulated machines, and the demo's world and actors.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod history;
+pub mod live;
+pub mod load;
 pub mod machines;
+mod mqtt_client;
+pub mod service;
+pub mod world;
+
+pub use mqtt_client::MqttClient;

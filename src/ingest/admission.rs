@@ -14,7 +14,11 @@ pub(crate) struct GatewayAdmission<'a> {
 
 impl Admission for GatewayAdmission<'_> {
     fn enterprise(&self, credit_code: &str) -> Verdict {
-        if credit_code == self.enterprise { Ok(()) } else { Err((FaultCode::ForeignEnterprise, "it is not the gateway's enterprise".into())) }
+        if credit_code == self.enterprise {
+            Ok(())
+        } else {
+            Err((FaultCode::ForeignEnterprise, "it is not the gateway's enterprise".into()))
+        }
     }
 
     fn product(&self, _: Option<&str>, product: &str) -> Verdict {

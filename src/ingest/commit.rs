@@ -67,7 +67,12 @@ enum Decision {
 }
 
 impl Committer {
-    pub(crate) async fn open(store: Store, metrics: Metrics, health: Health, options: &IntakeOptions) -> Result<(Committer, Option<TornTail>), StoreError> {
+    pub(crate) async fn open(
+        store: Store,
+        metrics: Metrics,
+        health: Health,
+        options: &IntakeOptions,
+    ) -> Result<(Committer, Option<TornTail>), StoreError> {
         let position = store.checkpoint_position().await?;
         let mut replay = Replay::default();
         let (log, torn) = Log::open(&store.log_dir(), options.log, position, |record| replay.take(record))?;
@@ -343,7 +348,8 @@ impl Committer {
             waiting.into_iter().for_each(tell);
             return;
         }
-        let checkpoint = Checkpoint { facts: std::mem::take(&mut self.facts), identities: self.recent.hand_over(), position: self.log.end().clone() };
+        let checkpoint =
+            Checkpoint { facts: std::mem::take(&mut self.facts), identities: self.recent.hand_over(), position: self.log.end().clone() };
         let (sender, done) = oneshot::channel();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
         tokio::spawn(async move {

@@ -1,6 +1,5 @@
 //! One function for every channel: reads a message against the register and hands it to the committing thread.
 
-
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, Utc};
 use compact_str::CompactString;
@@ -79,7 +78,8 @@ impl Intake {
         let readout = read_report(&body, &context);
         self.metrics.unknown_fields.inc_by(u64::from(readout.unknown_fields));
         let sender = Sender::Gateway(gateway.into());
-        let content = readout.report.map(|report| self.sound_report(&sender, enterprise.as_str().into(), Vouched::Token, received_at, report));
+        let content =
+            readout.report.map(|report| self.sound_report(&sender, enterprise.as_str().into(), Vouched::Token, received_at, report));
         Some(item(sender, received_at, body, readout.label, content))
     }
 

@@ -21,8 +21,8 @@ pub trait FlushEvidence: Send + Sync {
 pub enum EvidenceSource {
     /// In this process: it is flushed before judging.
     Live(Arc<dyn FlushEvidence>),
-    /// In another process, or in none: the log's tail behind the checkpoint was read.
-    Tail { facts: Arc<Facts>, position: LogPosition },
+    /// In another process, or in none: the log was read from the checkpoint to its end.
+    Tail { facts: Arc<Facts>, from: LogPosition, to: LogPosition },
 }
 
 /// Tells the world of a new result.

@@ -21,6 +21,9 @@ pub enum JudgeError {
     UnknownVoucher(String),
     #[error(transparent)]
     Flush(#[from] FlushFailed),
+    /// The log's tail was read from an older checkpoint: read it again.
+    #[error("the checkpoint has moved on")]
+    CheckpointMoved,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -95,7 +98,7 @@ impl Monitor {
         voucher: &Voucher,
         as_of: Instant,
         rulebook: Option<&Rulebook>,
-    ) -> Result<(Judgement, EvidenceRef), StoreError> {
+    ) -> Result<(Judgement, EvidenceRef), JudgeError> {
         let _timer = self.0.metrics.judge_seconds.start_timer();
         let rulebook = rulebook.unwrap_or_else(|| self.0.rulebooks.in_force(voucher.applied_at));
         let catalogue = self.0.catalogues.in_force(voucher.applied_at);
@@ -104,11 +107,11 @@ impl Monitor {
             EvidenceSource::Live(_) => None,
             EvidenceSource::Tail { facts, .. } => Some(&**facts),
         };
-        let (facts, checkpoint) =
-            self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, (window.from, window.to), tail).await?;
+        let (facts, checkpoint) = self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, (window.from, window.to), tail).await?;
         let position = match &self.0.evidence {
             EvidenceSource::Live(_) => &checkpoint,
-            EvidenceSource::Tail { position, .. } => position,
+            EvidenceSource::Tail { from, .. } if *from != checkpoint => return Err(JudgeError::CheckpointMoved),
+            EvidenceSource::Tail { to, .. } => to,
         };
         let evidence = EvidenceRef { log_size: position.block(), root: format!("sha256:{}", hex::encode(position.root())) };
         Ok((judge(&Case { register, rulebook, catalogue, voucher, as_of, facts: &facts }), evidence))
@@ -131,7 +134,8 @@ impl Monitor {
             .0
             .store
             .add_result(&new, |newest, sequence| {
-                let previous = newest.map(|newest| serde_json::from_str::<MonitoringResult>(&newest.body)).transpose().map_err(unreadable)?;
+                let previous =
+                    newest.map(|newest| serde_json::from_str::<MonitoringResult>(&newest.body)).transpose().map_err(unreadable)?;
                 let unchanged = previous.as_ref().is_some_and(|previous| {
                     previous.judgement_hash == result.judgement_hash || (floating && previous.same_but_for_cut_off(&result))
                 });
@@ -153,8 +157,12 @@ impl Monitor {
 
     fn announce(&self, register: &Register, voucher: &Voucher, result: &MonitoringResult) {
         let Some(announce) = &self.0.announce else { return };
-        let gateways: Vec<String> =
-            register.gateways.values().filter(|gateway| gateway.enterprise == voucher.enterprise).map(|gateway| gateway.id.clone()).collect();
+        let gateways: Vec<String> = register
+            .gateways
+            .values()
+            .filter(|gateway| gateway.enterprise == voucher.enterprise)
+            .map(|gateway| gateway.id.clone())
+            .collect();
         let city = register.enterprises.get(&voucher.enterprise).map_or("", |enterprise| &enterprise.city);
         announce.result(result, &gateways, city);
     }

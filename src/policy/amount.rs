@@ -1,7 +1,7 @@
 //! The voucher amount (R22–R27): rate × contract amount, cut to fen, to the row's cap, and to what the enterprise's cap leaves.
 
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Catalogue, CatalogueRow};
 use crate::money::Yuan;
@@ -9,7 +9,7 @@ use crate::register::{Product, Register, Voucher};
 use crate::rulebook::Rulebook;
 
 /// How the amount came about, in yuan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AmountWorking {
     /// `0.8` or `0.4`, as text.
     pub rate: String,
@@ -31,14 +31,14 @@ pub struct AmountWorking {
     pub bonus: Option<Bonus>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EarlierVoucher {
     pub voucher: String,
     pub takes: Yuan,
 }
 
 /// The conformance award (R27) under both readings of "奖补总额上限".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bonus {
     /// Not counted inside the cap.
     pub outside_cap: Yuan,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::calendar::Day;
 use crate::facts::{DeviceDay, VoucherFacts};
@@ -13,7 +13,7 @@ use crate::rulebook::Parameters;
 use crate::window::Window;
 
 /// A declared device with everything that decided about it; a row of the page's table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceStanding {
     pub device: String,
     pub name: Option<String>,

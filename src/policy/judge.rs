@@ -1,7 +1,7 @@
 //! The judgement: register, rulebook, catalogue and facts give one monitoring result. Pure: time is an argument.
 
 use chrono::DateTime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::amount::{self, AmountWorking};
 use crate::calendar::{Day, Instant};
@@ -39,7 +39,7 @@ pub struct Judgement {
 }
 
 /// What the page shows beside the result. It is no part of the result and of its hash.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     pub window: Window,
     /// How the amount came about; `None` where the product or its catalogue row is unknown.
@@ -52,7 +52,7 @@ pub struct Explanation {
 }
 
 /// One day of the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayPicture {
     pub day: Day,
     /// Declared devices with at least one counting reading, and those with an effective day.

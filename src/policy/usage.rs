@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::calendar::Day;
 use crate::facts::VoucherFacts;
@@ -20,7 +20,7 @@ pub struct UsageDay {
 }
 
 /// One function module as the page shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionModuleUse {
     pub function_module: String,
     pub contracted: bool,

@@ -52,7 +52,10 @@ impl Store {
     }
 
     pub async fn find_key(&self, secret: &str) -> Result<Option<ApiKey>, StoreError> {
-        let row = sqlx::query("SELECT role, name, scope FROM api_key WHERE sha256 = ?").bind(sha256_hex(secret)).fetch_optional(&self.readers).await?;
+        let row = sqlx::query("SELECT role, name, scope FROM api_key WHERE sha256 = ?")
+            .bind(sha256_hex(secret))
+            .fetch_optional(&self.readers)
+            .await?;
         row.map(|row| {
             let role: String = row.try_get("role")?;
             let role = KeyRole::read(&role).ok_or_else(|| StoreError::stored("key role", role))?;

@@ -168,12 +168,14 @@ fn scan(dir: &Path, from: LogPosition, mut visit: impl FnMut(Record<'_>)) -> Res
             Err(error) if error.kind() == ErrorKind::NotFound && end.byte == 0 => return Ok((end, None)),
             Err(error) => return Err(at(&path)(error)),
         };
-        let mut rest = usize::try_from(end.byte).ok().and_then(|byte| bytes.get(byte..)).ok_or(LogError::Lost { path: path.clone(), byte: end.byte })?;
+        let mut rest = usize::try_from(end.byte)
+            .ok()
+            .and_then(|byte| bytes.get(byte..))
+            .ok_or(LogError::Lost { path: path.clone(), byte: end.byte })?;
         let fault = loop {
             let number = end.block();
-            let sound = block::block_at(rest, number).and_then(|block| {
-                block::records(block).collect::<Result<Vec<_>, _>>().map(|records| (block, records))
-            });
+            let sound = block::block_at(rest, number)
+                .and_then(|block| block::records(block).collect::<Result<Vec<_>, _>>().map(|records| (block, records)));
             match sound {
                 Err(fault) => break fault,
                 Ok((block, records)) => {

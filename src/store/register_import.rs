@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::columns::{self, Column, ColumnKind, LISTS, List};
+use policy::columns::{self, Column, ColumnKind, List};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -12,6 +12,9 @@ use crate::rows::{checked, rule_of};
 /// One fault of a register file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegisterFault {
+    /// Which of the files given, counted from 0.
+    #[serde(skip)]
+    pub file: usize,
     pub code: &'static str,
     /// JSON Pointer into the file.
     pub path: String,
@@ -37,6 +40,7 @@ const FILE_RULE: &str = "a register file is {\"v\":1, \"rulebook\":\"gd-2019\", 
 const FAULTS_MAX: usize = 1000;
 
 struct Place<'a> {
+    file: usize,
     list: &'a List,
     index: usize,
 }
@@ -46,52 +50,60 @@ struct Checker {
     faults_beyond: usize,
 }
 
-/// `rulebook_known` tells whether a rulebook of that id is configured.
-pub(crate) fn check(file: &Value, current: &RowMap, rulebook_known: &dyn Fn(&str) -> bool) -> Result<Changes, Vec<RegisterFault>> {
+/// Where each row of the files stands: (file, index in its list).
+type Places = BTreeMap<(&'static str, String), (usize, usize)>;
+
+/// Checks files that belong together. `rulebook_known` tells whether a rulebook of that id is configured.
+pub(crate) fn check(files: &[Value], current: &RowMap, rulebook_known: &dyn Fn(&str) -> bool) -> Result<Changes, Vec<RegisterFault>> {
     let mut checker = Checker { faults: Vec::new(), faults_beyond: 0 };
     let mut changes = Changes::new();
-    let mut places = BTreeMap::new();
-    let Some(object) = file.as_object() else {
-        checker.file_fault("type", "", "the file is not a JSON object".into());
-        return Err(checker.faults);
-    };
-    if object.get("v") != Some(&Value::from(1)) {
-        checker.file_fault(if object.contains_key("v") { "version" } else { "missing" }, "/v", "v is required and is 1".into());
-    }
-    match object.get("rulebook") {
-        Some(Value::String(id)) if rulebook_known(id) => {}
-        Some(other) => checker.file_fault("rulebook", "/rulebook", format!("no rulebook {other} is configured")),
-        None => checker.file_fault("missing", "/rulebook", "rulebook is required".into()),
-    }
-    for (name, rows) in object {
-        let Some(list) = columns::list(name) else {
-            if name != "v" && name != "rulebook" {
-                checker.file_fault("unknown_field", &format!("/{}", escaped(name)), format!("there is no list {name:?}"));
-            }
-            continue;
-        };
-        let Some(rows) = rows.as_array() else {
-            checker.file_fault("type", &format!("/{name}"), "the list is not a JSON list".into());
-            continue;
-        };
-        for (index, row) in rows.iter().enumerate() {
-            let place = Place { list, index };
-            let Some((key, row)) = checker.row(&place, row) else { continue };
-            if places.insert((list.name, key.clone()), index).is_some() {
-                checker.fault(&place, "duplicate", None, format!("one row per {}", list.key.join(" and ")), format!("{key} stands twice in the file"));
-            }
-            changes.insert((list.name, key), row);
-        }
+    let mut places = Places::new();
+    for (number, file) in files.iter().enumerate() {
+        checker.file(number, file, rulebook_known, &mut changes, &mut places);
     }
     checker.references(current, &changes, &places);
     if checker.faults_beyond > 0 {
         let beyond = checker.faults_beyond;
-        checker.file_fault("bound", "", format!("and {beyond} more faults"));
+        checker.file_fault(0, "bound", "", format!("and {beyond} more faults"));
     }
     if checker.faults.is_empty() { Ok(changes) } else { Err(checker.faults) }
 }
 
 impl Checker {
+    fn file(&mut self, number: usize, file: &Value, rulebook_known: &dyn Fn(&str) -> bool, changes: &mut Changes, places: &mut Places) {
+        let Some(object) = file.as_object() else {
+            return self.file_fault(number, "type", "", "the file is not a JSON object".into());
+        };
+        if object.get("v") != Some(&Value::from(1)) {
+            let code = if object.contains_key("v") { "version" } else { "missing" };
+            self.file_fault(number, code, "/v", "v is required and is 1".into());
+        }
+        match object.get("rulebook") {
+            Some(Value::String(id)) if rulebook_known(id) => {}
+            Some(other) => self.file_fault(number, "rulebook", "/rulebook", format!("no rulebook {other} is configured")),
+            None => self.file_fault(number, "missing", "/rulebook", "rulebook is required".into()),
+        }
+        for (name, rows) in object.iter().filter(|(name, _)| *name != "v" && *name != "rulebook") {
+            let Some(list) = columns::list(name) else {
+                self.file_fault(number, "unknown_field", &format!("/{}", escaped(name)), format!("there is no list {name:?}"));
+                continue;
+            };
+            let Some(rows) = rows.as_array() else {
+                self.file_fault(number, "type", &format!("/{name}"), "the list is not a JSON list".into());
+                continue;
+            };
+            for (index, row) in rows.iter().enumerate() {
+                let place = Place { file: number, list, index };
+                let Some((key, row)) = self.row(&place, row) else { continue };
+                if places.insert((list.name, key.clone()), (number, index)).is_some() {
+                    let rule = format!("one row per {}", list.key.join(" and "));
+                    self.fault(&place, "duplicate", None, rule, format!("{key} stands twice"));
+                }
+                changes.insert((list.name, key), row);
+            }
+        }
+    }
+
     /// A row's key and what is to be stored; `None` where the key cannot be read.
     fn row(&mut self, place: &Place<'_>, row: &Value) -> Option<(String, Option<Map<String, Value>>)> {
         let list = place.list;
@@ -110,7 +122,13 @@ impl Checker {
         let mut stored = Map::new();
         for (name, value) in object.iter().filter(|(name, _)| *name != "removed") {
             let Some(column) = list.columns.iter().find(|column| column.name == name) else {
-                self.fault(place, "unknown_field", Some(name), format!("columns of {}: {}", list.name, column_names(list)), "unknown column".into());
+                self.fault(
+                    place,
+                    "unknown_field",
+                    Some(name),
+                    format!("columns of {}: {}", list.name, column_names(list)),
+                    "unknown column".into(),
+                );
                 continue;
             };
             if value.is_null() && !column.required {
@@ -136,13 +154,13 @@ impl Checker {
     }
 
     /// Every reference must be met by the register as it will be.
-    fn references(&mut self, current: &RowMap, changes: &Changes, places: &BTreeMap<(&'static str, String), usize>) {
+    fn references(&mut self, current: &RowMap, changes: &Changes, places: &Places) {
         let will_be = |list: &'static str, key: &str| match changes.get(&(list, key.to_string())) {
             Some(row) => row.is_some(),
             None => current.contains_key(&(list, key.to_string())),
         };
         let place_of = |id: &(&'static str, String)| {
-            columns::list(id.0).zip(places.get(id)).map(|(list, index)| Place { list, index: *index })
+            columns::list(id.0).zip(places.get(id)).map(|(list, (file, index))| Place { file: *file, list, index: *index })
         };
         let mut gone = BTreeSet::new();
         for (id, row) in changes {
@@ -155,7 +173,13 @@ impl Checker {
                         if !will_be(list, &target)
                             && let Some(place) = place_of(id)
                         {
-                            self.fault(&place, "reference", Some(column.name), format!("{} stands in {list}", column.name), format!("{target:?} is not there"));
+                            self.fault(
+                                &place,
+                                "reference",
+                                Some(column.name),
+                                format!("{} stands in {list}", column.name),
+                                format!("{target:?} is not there"),
+                            );
                         }
                     }
                 }
@@ -174,9 +198,9 @@ impl Checker {
         }
     }
 
-    fn file_fault(&mut self, code: &'static str, path: &str, detail: String) {
+    fn file_fault(&mut self, file: usize, code: &'static str, path: &str, detail: String) {
         let path = path.to_string();
-        self.faults.push(RegisterFault { code, path, list: None, row: None, column: None, rule: FILE_RULE.into(), detail });
+        self.faults.push(RegisterFault { file, code, path, list: None, row: None, column: None, rule: FILE_RULE.into(), detail });
     }
 
     fn fault(&mut self, place: &Place<'_>, code: &'static str, column: Option<&str>, rule: String, detail: String) {
@@ -186,6 +210,7 @@ impl Checker {
         }
         let tail = column.map(|column| format!("/{}", escaped(column))).unwrap_or_default();
         self.faults.push(RegisterFault {
+            file: place.file,
             code,
             path: format!("/{}/{}{tail}", place.list.name, place.index),
             list: Some(place.list.name.to_string()),
@@ -241,11 +266,6 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// All lists, in the order of the table: for files and listings.
-pub(crate) fn list_named(name: &str) -> Option<&'static List> {
-    LISTS.iter().find(|list| list.name == name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,7 +274,12 @@ mod tests {
     const CODE: &str = "91440101231245152Y";
 
     fn faults(file: &Value) -> Vec<(&'static str, String)> {
-        check(file, &RowMap::new(), &|id| id == "gd-2019").err().unwrap_or_default().into_iter().map(|fault| (fault.code, fault.path)).collect()
+        check(std::slice::from_ref(file), &RowMap::new(), &|id| id == "gd-2019")
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|fault| (fault.code, fault.path))
+            .collect()
     }
 
     fn at(code: &'static str, path: &str) -> (&'static str, String) {
@@ -279,7 +304,7 @@ mod tests {
             at("reference", "/products/0/supplier"),
         ];
         assert_eq!(faults(&file), expected);
-        let second = &check(&file, &RowMap::new(), &|_| true).unwrap_err()[5];
+        let second = &check(&[file], &RowMap::new(), &|_| true).unwrap_err()[5];
         assert_eq!((second.list.as_deref(), second.row, second.column.as_deref()), (Some("suppliers"), Some(2), Some("phone")));
     }
 
@@ -288,7 +313,7 @@ mod tests {
         let file = json!({"v": 1, "rulebook": "gd-2019",
             "enterprises": [{"id": CODE, "name": "厂", "city": "440100", "kind": "manufacturer"}],
             "gateways": [{"id": "gw-1", "enterprise": CODE, "token": "secret-token"}, {"id": "gw-2", "removed": true}]});
-        let changes = check(&file, &RowMap::new(), &|_| true).unwrap();
+        let changes = check(&[file], &RowMap::new(), &|_| true).unwrap();
         let stored = changes[&("gateways", "gw-1".to_string())].as_ref().unwrap();
         assert_eq!(stored.get("token"), None);
         assert_eq!(stored["token_sha256"], sha256_hex("secret-token"));
@@ -299,11 +324,11 @@ mod tests {
     fn a_row_that_others_refer_to_cannot_be_removed() {
         let file = json!({"v": 1, "rulebook": "gd-2019", "suppliers": [{"id": "S-1", "name": "供应商", "city": "440100"}]});
         let mut current = RowMap::new();
-        for (id, row) in check(&file, &current, &|_| true).unwrap() {
+        for (id, row) in check(&[file], &current, &|_| true).unwrap() {
             current.insert(id, row.unwrap());
         }
         current.insert(("products", "P-1".into()), json!({"id": "P-1", "supplier": "S-1"}).as_object().unwrap().clone());
         let removal = json!({"v": 1, "rulebook": "gd-2019", "suppliers": [{"id": "S-1", "removed": true}]});
-        assert_eq!(check(&removal, &current, &|_| true).unwrap_err()[0].code, "reference");
+        assert_eq!(check(&[removal], &current, &|_| true).unwrap_err()[0].code, "reference");
     }
 }

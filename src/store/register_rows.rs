@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use policy::columns::LISTS;
+use policy::columns::{self, LISTS};
 use policy::register::{Enterprise, Gateway, Register};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sqlx::{Row, SqliteConnection};
 
-use crate::register_import::{RegisterFault, RowMap, check, list_named};
+use crate::register_import::{RegisterFault, RowMap, check};
 use crate::sql::{Store, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error("the register file has {} faults", .0.len())]
+    #[error("the register has {} faults and was not changed", .0.len())]
     Faults(Vec<RegisterFault>),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -26,11 +26,11 @@ impl From<sqlx::Error> for ImportError {
 }
 
 impl Store {
-    /// Takes in a register file whole, or says everything that is wrong with it. Gives the number of rows changed.
-    pub async fn import_register(&self, file: &Value, rulebook_known: &(dyn Fn(&str) -> bool + Sync)) -> Result<usize, ImportError> {
+    /// Takes in register files whole, or says everything that is wrong with them. Gives the number of rows changed.
+    pub async fn import_register(&self, files: &[Value], rulebook_known: &(dyn Fn(&str) -> bool + Sync)) -> Result<usize, ImportError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let current = read_rows(&mut transaction).await?;
-        let changes = check(file, &current, rulebook_known).map_err(ImportError::Faults)?;
+        let changes = check(files, &current, rulebook_known).map_err(ImportError::Faults)?;
         let mut changed = 0;
         for ((list, key), row) in &changes {
             if current.get(&(*list, key.clone())) == row.as_ref() {
@@ -69,7 +69,7 @@ impl Store {
 
     /// The rows of one list as they are stored; `None` if there is no such list. Secrets and their hashes are left out.
     pub async fn register_list(&self, list: &str) -> Result<Option<Vec<Value>>, StoreError> {
-        if list_named(list).is_none() {
+        if columns::list(list).is_none() {
             return Ok(None);
         }
         let rows = sqlx::query("SELECT row FROM register_row WHERE list = ? ORDER BY key").bind(list).fetch_all(&self.readers).await?;
@@ -88,7 +88,7 @@ async fn read_rows(connection: &mut SqliteConnection) -> Result<RowMap, StoreErr
     let mut map = RowMap::new();
     for row in rows {
         let list: String = row.try_get("list")?;
-        let list = list_named(&list).ok_or_else(|| StoreError::stored("register list", list))?;
+        let list = columns::list(&list).ok_or_else(|| StoreError::stored("register list", list))?;
         map.insert((list.name, row.try_get("key")?), read_row(row.try_get("row")?)?);
     }
     Ok(map)

@@ -44,8 +44,9 @@ impl Store {
 
     /// The result that was in force at an instant.
     pub async fn result_as_of(&self, voucher: &str, as_of: DateTime<Utc>) -> Result<Option<StoredResult>, StoreError> {
-        let sql =
-            sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM result WHERE voucher = ? AND judged_at <= ? ORDER BY sequence DESC LIMIT 1"));
+        let sql = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM result WHERE voucher = ? AND judged_at <= ? ORDER BY sequence DESC LIMIT 1"
+        ));
         sqlx::query(sql).bind(voucher).bind(as_of.timestamp_micros()).fetch_optional(&self.readers).await?.as_ref().map(stored).transpose()
     }
 

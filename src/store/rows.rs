@@ -68,9 +68,11 @@ fn checked_text(kind: ColumnKind, text: &str) -> Result<String, String> {
         ColumnKind::City => sound(digits(6)),
         ColumnKind::Province => sound(digits(2)),
         ColumnKind::Money => text.parse::<Yuan>().map(|yuan| yuan.to_string()).map_err(|error| error.to_string()),
-        ColumnKind::Instant => {
-            DateTime::parse_from_rfc3339(text).ok().and_then(|_| read_instant(text)).map(show_instant).ok_or_else(|| format!("{:?} is no instant", short(text)))
-        }
+        ColumnKind::Instant => DateTime::parse_from_rfc3339(text)
+            .ok()
+            .and_then(|_| read_instant(text))
+            .map(show_instant)
+            .ok_or_else(|| format!("{:?} is no instant", short(text))),
         ColumnKind::Day => read_day(text).map(|day| day.to_string()).ok_or_else(|| format!("{:?} is no day", short(text))),
         ColumnKind::Word(words) => {
             if words.contains(&text) {

@@ -69,7 +69,11 @@ impl Store {
         }
         merge_facts(&mut transaction, &checkpoint.facts).await?;
         for (key, digest) in &checkpoint.identities {
-            sqlx::query("INSERT INTO identity (key, digest) VALUES (?, ?)").bind(&key[..]).bind(&digest[..]).execute(&mut *transaction).await?;
+            sqlx::query("INSERT INTO identity (key, digest) VALUES (?, ?)")
+                .bind(&key[..])
+                .bind(&digest[..])
+                .execute(&mut *transaction)
+                .await?;
         }
         put_position(&mut transaction, &checkpoint.position).await?;
         transaction.commit().await?;
@@ -106,8 +110,10 @@ impl Store {
     }
 
     pub async fn gateway_sequences(&self, gateway: &str) -> Result<Vec<GatewaySequences>, StoreError> {
-        let rows =
-            sqlx::query("SELECT boot, ranges, last_at FROM sequence WHERE gateway = ? ORDER BY last_at DESC, boot").bind(gateway).fetch_all(&self.readers).await?;
+        let rows = sqlx::query("SELECT boot, ranges, last_at FROM sequence WHERE gateway = ? ORDER BY last_at DESC, boot")
+            .bind(gateway)
+            .fetch_all(&self.readers)
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(GatewaySequences {
@@ -195,7 +201,12 @@ async fn merge_facts(connection: &mut SqliteConnection, facts: &Facts) -> Result
     Ok(())
 }
 
-async fn merge_usage_row(connection: &mut SqliteConnection, owner: &UsageOwner, key: &UsageKey, facts: &UsageFacts) -> Result<(), StoreError> {
+async fn merge_usage_row(
+    connection: &mut SqliteConnection,
+    owner: &UsageOwner,
+    key: &UsageKey,
+    facts: &UsageFacts,
+) -> Result<(), StoreError> {
     let day = key.day.to_string();
     let kept: Option<Vec<u8>> = sqlx::query_scalar(
         "SELECT facts FROM usage_day WHERE enterprise = ? AND product = ? AND day = ? AND user = ? AND function_module = ? AND channel = ?",
@@ -210,40 +221,45 @@ async fn merge_usage_row(connection: &mut SqliteConnection, owner: &UsageOwner, 
     .await?;
     let mut merged = kept.as_deref().map(decode_usage).transpose()?.unwrap_or_default();
     merge_usage(&mut merged, facts);
-    sqlx::query("INSERT OR REPLACE INTO usage_day (enterprise, product, day, user, function_module, channel, facts) VALUES (?, ?, ?, ?, ?, ?, ?)")
-        .bind(owner.enterprise.as_str())
-        .bind(owner.product.as_str())
-        .bind(&day)
-        .bind(&key.user)
-        .bind(&key.function_module)
-        .bind(channel_name(key.channel))
-        .bind(encode_usage(&merged))
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "INSERT OR REPLACE INTO usage_day (enterprise, product, day, user, function_module, channel, facts) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(owner.enterprise.as_str())
+    .bind(owner.product.as_str())
+    .bind(&day)
+    .bind(&key.user)
+    .bind(&key.function_module)
+    .bind(channel_name(key.channel))
+    .bind(encode_usage(&merged))
+    .execute(&mut *connection)
+    .await?;
     Ok(())
 }
 
 async fn merge_carrier_row(connection: &mut SqliteConnection, key: &CarrierKey, day: &CarrierDay) -> Result<(), StoreError> {
     let date = key.day.to_string();
-    let kept = sqlx::query("SELECT sessions, bytes, devices FROM carrier_day WHERE enterprise = ? AND product = ? AND day = ? AND line = ?")
-        .bind(key.enterprise.as_str())
-        .bind(key.product.as_str())
-        .bind(&date)
-        .bind(key.line.as_str())
-        .fetch_optional(&mut *connection)
-        .await?;
+    let kept =
+        sqlx::query("SELECT sessions, bytes, devices FROM carrier_day WHERE enterprise = ? AND product = ? AND day = ? AND line = ?")
+            .bind(key.enterprise.as_str())
+            .bind(key.product.as_str())
+            .bind(&date)
+            .bind(key.line.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
     let mut merged = kept.as_ref().map(carrier_day).transpose()?.unwrap_or_default();
     merge_carrier_day(&mut merged, day);
-    sqlx::query("INSERT OR REPLACE INTO carrier_day (enterprise, product, day, line, sessions, bytes, devices) VALUES (?, ?, ?, ?, ?, ?, ?)")
-        .bind(key.enterprise.as_str())
-        .bind(key.product.as_str())
-        .bind(&date)
-        .bind(key.line.as_str())
-        .bind(integer(merged.sessions))
-        .bind(integer(merged.bytes))
-        .bind(merged.devices.map(integer))
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "INSERT OR REPLACE INTO carrier_day (enterprise, product, day, line, sessions, bytes, devices) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(key.enterprise.as_str())
+    .bind(key.product.as_str())
+    .bind(&date)
+    .bind(key.line.as_str())
+    .bind(integer(merged.sessions))
+    .bind(integer(merged.bytes))
+    .bind(merged.devices.map(integer))
+    .execute(&mut *connection)
+    .await?;
     Ok(())
 }
 
@@ -273,7 +289,12 @@ async fn merge_sequence_row(
     Ok(())
 }
 
-async fn stored_facts(connection: &mut SqliteConnection, enterprise: &str, product: &str, days: (Day, Day)) -> Result<VoucherFacts, StoreError> {
+async fn stored_facts(
+    connection: &mut SqliteConnection,
+    enterprise: &str,
+    product: &str,
+    days: (Day, Day),
+) -> Result<VoucherFacts, StoreError> {
     let (from, to) = (days.0.to_string(), days.1.to_string());
     let mut facts = VoucherFacts::default();
     let rows = sqlx::query("SELECT device, day, facts FROM device_day WHERE enterprise = ? AND day BETWEEN ? AND ?")
@@ -300,13 +321,15 @@ async fn stored_facts(connection: &mut SqliteConnection, enterprise: &str, produ
         let key = UsageKey { day: day_column(row)?, user: row.try_get("user")?, function_module: row.try_get("function_module")?, channel };
         facts.usage.insert(key, decode_usage(row.try_get("facts")?)?);
     }
-    let rows = sqlx::query("SELECT day, line, sessions, bytes, devices FROM carrier_day WHERE enterprise = ? AND product = ? AND day BETWEEN ? AND ?")
-        .bind(enterprise)
-        .bind(product)
-        .bind(&from)
-        .bind(&to)
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = sqlx::query(
+        "SELECT day, line, sessions, bytes, devices FROM carrier_day WHERE enterprise = ? AND product = ? AND day BETWEEN ? AND ?",
+    )
+    .bind(enterprise)
+    .bind(product)
+    .bind(&from)
+    .bind(&to)
+    .fetch_all(&mut *connection)
+    .await?;
     for row in &rows {
         facts.carrier.insert((day_column(row)?, row.try_get("line")?), carrier_day(row)?);
     }

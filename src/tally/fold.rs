@@ -71,7 +71,12 @@ impl Facts {
         }
         for entry in &report.usage {
             let owner = UsageOwner { enterprise: origin.enterprise.clone(), product: entry.product.clone() };
-            let key = UsageKey { day: day_of(entry.at), user: entry.user.to_string(), function_module: entry.function_module.to_string(), channel };
+            let key = UsageKey {
+                day: day_of(entry.at),
+                user: entry.user.to_string(),
+                function_module: entry.function_module.to_string(),
+                channel,
+            };
             let facts = self.usage.entry(owner).or_default().entry(key).or_default();
             facts.seen.add(seen(entry.at, origin.received_at));
             facts.actions += entry.actions;

@@ -1,1 +1,15 @@
+//! The API and the pages: shows, never judges.
 
+mod activity;
+mod admin;
+mod api;
+mod cities;
+mod listing;
+mod pages;
+mod problem;
+mod routes;
+mod state;
+
+pub use admin::admin_router;
+pub use routes::{API_ROUTES, router};
+pub use state::{WebParts, WebState};

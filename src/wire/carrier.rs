@@ -52,7 +52,11 @@ impl CarrierMessage {
 }
 
 /// Reads a carrier message whole, or says every fault. `today` is the day of receipt in Asia/Shanghai.
-pub fn read_carrier_message(body: &[u8], today: NaiveDate, admission: &dyn CarrierAdmission) -> (Option<String>, Result<CarrierMessage, Vec<Fault>>) {
+pub fn read_carrier_message(
+    body: &[u8],
+    today: NaiveDate,
+    admission: &dyn CarrierAdmission,
+) -> (Option<String>, Result<CarrierMessage, Vec<Fault>>) {
     let mut faults = Vec::new();
     let json = match Json::read(body) {
         Ok(Json::Object(fields)) => fields,
@@ -85,7 +89,13 @@ pub fn read_carrier_message(body: &[u8], today: NaiveDate, admission: &dyn Carri
     }
 }
 
-fn record(item: &Json<'_>, index: usize, today: NaiveDate, admission: &dyn CarrierAdmission, faults: &mut Vec<Fault>) -> Option<CarrierRecord> {
+fn record(
+    item: &Json<'_>,
+    index: usize,
+    today: NaiveDate,
+    admission: &dyn CarrierAdmission,
+    faults: &mut Vec<Fault>,
+) -> Option<CarrierRecord> {
     let path = |name: &str| format!("/records/{index}/{name}");
     let Json::Object(fields) = item else {
         faults.push(Fault::new(FaultCode::Type, format!("/records/{index}"), "expected an object"));
@@ -109,7 +119,15 @@ fn record(item: &Json<'_>, index: usize, today: NaiveDate, admission: &dyn Carri
     let sessions = count(field("sessions"), &path("sessions"), true, faults);
     let bytes = count(field("bytes"), &path("bytes"), false, faults);
     let devices = count(field("devices"), &path("devices"), false, faults);
-    Some(CarrierRecord { enterprise: enterprise?, line: line?, product: product?, day: day?, sessions: sessions?, bytes: bytes.unwrap_or(0), devices })
+    Some(CarrierRecord {
+        enterprise: enterprise?,
+        line: line?,
+        product: product?,
+        day: day?,
+        sessions: sessions?,
+        bytes: bytes.unwrap_or(0),
+        devices,
+    })
 }
 
 fn day(value: Option<&Json<'_>>, path: &str, today: NaiveDate, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
@@ -175,7 +193,9 @@ mod tests {
 
     fn read(body: &str) -> Result<CarrierMessage, Vec<(FaultCode, String)>> {
         let today = NaiveDate::from_ymd_opt(2019, 11, 5).unwrap();
-        read_carrier_message(body.as_bytes(), today, &Known).1.map_err(|faults| faults.into_iter().map(|fault| (fault.code, fault.path)).collect())
+        read_carrier_message(body.as_bytes(), today, &Known)
+            .1
+            .map_err(|faults| faults.into_iter().map(|fault| (fault.code, fault.path)).collect())
     }
 
     #[test]

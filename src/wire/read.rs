@@ -110,7 +110,8 @@ impl Reader<'_> {
         report.devices = self.list("devices", devices, ENTRIES_MAX, |reader, entry| reader.device(entry));
         let enterprise = report.enterprise.clone();
         let mut product_before = ProductBefore::default();
-        report.usage = self.list("usage", usage, ENTRIES_MAX, |reader, entry| reader.usage(entry, enterprise.as_deref(), &mut product_before));
+        report.usage =
+            self.list("usage", usage, ENTRIES_MAX, |reader, entry| reader.usage(entry, enterprise.as_deref(), &mut product_before));
         let filled = |list: Option<&Json<'_>>| list.is_some_and(|list| !matches!(list, Json::List(entries) if entries.is_empty()));
         if !filled(devices) && !filled(usage) && !filled(events) {
             self.fault(FaultCode::Empty, "no devices, no usage and no events");
@@ -174,7 +175,8 @@ impl Reader<'_> {
     }
 
     fn device(&mut self, entry: &Json<'_>) -> Option<DeviceEntry> {
-        let [device, at, quality, state, readings, identity] = self.fields(entry, &["device", "at", "quality", "state", "readings", "identity"])?;
+        let [device, at, quality, state, readings, identity] =
+            self.fields(entry, &["device", "at", "quality", "state", "readings", "identity"])?;
         let device = self.name("device", device, true);
         let at = self.entry_instant(at);
         let quality = self.word("quality", quality, true, FaultCode::Quality, Quality::read);
@@ -344,7 +346,13 @@ impl Reader<'_> {
         }
     }
 
-    fn list<T>(&mut self, name: &str, value: Option<&Json<'_>>, max: usize, mut entry: impl FnMut(&mut Self, &Json<'_>) -> Option<T>) -> Vec<T> {
+    fn list<T>(
+        &mut self,
+        name: &str,
+        value: Option<&Json<'_>>,
+        max: usize,
+        mut entry: impl FnMut(&mut Self, &Json<'_>) -> Option<T>,
+    ) -> Vec<T> {
         let entries = match value {
             None => return Vec::new(),
             Some(Json::List(entries)) => entries,

@@ -73,7 +73,9 @@ fn gateways_need_boot_and_seq_and_suppliers_id_and_enterprise() {
 #[test]
 fn a_report_with_nothing_in_it_is_refused_but_events_alone_are_enough() {
     assert_eq!(faults(Door::Gateway, r#"{"v":1,"boot":"b","seq":1,"devices":[],"usage":[]}"#), [(FaultCode::Empty, String::new())]);
-    assert!(read(Door::Gateway, r#"{"v":1,"boot":"b","seq":1,"events":[{"at":"2019-11-05T08:00:00+08:00","event":"stop"}]}"#).report.is_ok());
+    assert!(
+        read(Door::Gateway, r#"{"v":1,"boot":"b","seq":1,"events":[{"at":"2019-11-05T08:00:00+08:00","event":"stop"}]}"#).report.is_ok()
+    );
 }
 
 #[test]
@@ -95,7 +97,8 @@ fn a_repeated_field_or_point_is_refused() {
 
 #[test]
 fn unknown_fields_are_ignored_and_counted() {
-    let body = gateway(r#"{"device":"d","at":"2019-11-05T08:00:00+08:00","quality":"N","colour":"red"}"#).replace("\"v\":1", "\"v\":1,\"x\":{}");
+    let body =
+        gateway(r#"{"device":"d","at":"2019-11-05T08:00:00+08:00","quality":"N","colour":"red"}"#).replace("\"v\":1", "\"v\":1,\"x\":{}");
     let readout = read(Door::Gateway, &body);
     assert!(readout.report.is_ok());
     assert_eq!(readout.unknown_fields, 2);

@@ -101,17 +101,40 @@ mod tests {
 
     #[test]
     fn a_gateway_subscribes_only_below_itself_and_to_the_public_feeds() {
-        for allowed in ["shangyun/v1/gw-1/refused", "shangyun/v1/gw-1/#", "shangyun/v1/gw-1/+", "shangyun/v1/verdicts/440100", "shangyun/v1/verdicts/+"] {
+        for allowed in [
+            "shangyun/v1/gw-1/refused",
+            "shangyun/v1/gw-1/#",
+            "shangyun/v1/gw-1/+",
+            "shangyun/v1/verdicts/440100",
+            "shangyun/v1/verdicts/+",
+        ] {
             assert!(subscription_allowed(allowed, "gw-1"), "{allowed}");
         }
-        for refused in ["#", "+/v1/gw-1/refused", "shangyun/v1/+/refused", "shangyun/v1/gw-2/refused", "shangyun/v1/gw-1", "shangyun/v1/gw-10/refused", "$SYS/#", "$share/g/shangyun/v1/gw-1/report", "shangyun/v1/gw-1/#/x"] {
+        for refused in [
+            "#",
+            "+/v1/gw-1/refused",
+            "shangyun/v1/+/refused",
+            "shangyun/v1/gw-2/refused",
+            "shangyun/v1/gw-1",
+            "shangyun/v1/gw-10/refused",
+            "$SYS/#",
+            "$share/g/shangyun/v1/gw-1/report",
+            "shangyun/v1/gw-1/#/x",
+        ] {
             assert!(!subscription_allowed(refused, "gw-1"), "{refused}");
         }
     }
 
     #[test]
     fn filters_match_as_in_mqtt() {
-        for (filter, topic, expected) in [("a/b", "a/b", true), ("a/+", "a/b", true), ("a/+", "a/b/c", false), ("a/#", "a", true), ("a/#", "a/b/c", true), ("a/b", "a", false)] {
+        for (filter, topic, expected) in [
+            ("a/b", "a/b", true),
+            ("a/+", "a/b", true),
+            ("a/+", "a/b/c", false),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a/b", "a", false),
+        ] {
             assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
         }
     }

@@ -286,7 +286,14 @@ impl Connection<'_> {
         allowed && self.membership.subscribe(filter)
     }
 
-    fn publish(&mut self, topic: &str, packet_id: Option<NonZeroU16>, payload: Bytes, received_at: chrono::DateTime<chrono::Utc>, items: &mut Vec<Item>) {
+    fn publish(
+        &mut self,
+        topic: &str,
+        packet_id: Option<NonZeroU16>,
+        payload: Bytes,
+        received_at: chrono::DateTime<chrono::Utc>,
+        items: &mut Vec<Item>,
+    ) {
         let sender = Sender::Gateway(self.gateway.as_str().into());
         let refusal = if !topic::report_topic_of(topic, &self.gateway) {
             if !topic::subscription_allowed(topic, &self.gateway) {
@@ -341,7 +348,11 @@ impl Connection<'_> {
 
     fn tell_refused(&mut self, label: &Label, faults: &[Fault]) {
         let topic = GatewayTopic::Refused.of(&self.gateway);
-        let Ok(payload) = serde_json::to_vec(&serde_json::json!({ "id": label.id, "boot": label.boot, "seq": label.seq, "faults": faults })) else { return };
+        let Ok(payload) =
+            serde_json::to_vec(&serde_json::json!({ "id": label.id, "boot": label.boot, "seq": label.seq, "faults": faults }))
+        else {
+            return;
+        };
         let payload = Bytes::from(payload);
         if self.membership.subscribed_to(&topic) {
             self.codec.publish(&mut self.out, &topic, payload.clone(), false);

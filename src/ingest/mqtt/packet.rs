@@ -13,11 +13,26 @@ use tokio_util::codec::{Decoder, Encoder};
 #[derive(Debug)]
 pub(crate) enum Inbound {
     Connect(Box<Connect>),
-    Publish { topic: String, qos: u8, retain: bool, alias: bool, packet_id: Option<NonZeroU16>, payload: Bytes },
-    Subscribe { packet_id: NonZeroU16, filters: Vec<String> },
-    Unsubscribe { packet_id: NonZeroU16, filters: Vec<String> },
+    Publish {
+        topic: String,
+        qos: u8,
+        retain: bool,
+        alias: bool,
+        packet_id: Option<NonZeroU16>,
+        payload: Bytes,
+    },
+    Subscribe {
+        packet_id: NonZeroU16,
+        filters: Vec<String>,
+    },
+    Unsubscribe {
+        packet_id: NonZeroU16,
+        filters: Vec<String>,
+    },
     Ping,
-    Disconnect { with_will: bool },
+    Disconnect {
+        with_will: bool,
+    },
     /// Acknowledges something that we never send with QoS 1 or 2, or is of the server only.
     Unexpected(&'static str),
 }

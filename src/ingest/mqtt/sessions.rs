@@ -14,7 +14,11 @@ pub(crate) const SUBSCRIPTIONS_MAX: usize = 32;
 
 /// What a connection is handed from outside.
 pub(crate) enum Delivery {
-    Message { topic: String, payload: Bytes, retain: bool },
+    Message {
+        topic: String,
+        payload: Bytes,
+        retain: bool,
+    },
     /// Another connection has come with the same client id.
     TakenOver,
 }

@@ -1,0 +1,163 @@
+//! The one table of commands. Exit codes: 0 well, 1 the answer is no, 2 wrong use or configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+use policy::calendar::read_instant;
+use store::{ApiKey, KeyRole};
+
+use crate::config::Config;
+use crate::offline::{self, JudgeOptions};
+use crate::{demo, serve};
+
+#[derive(Parser)]
+#[command(name = "shangyun", version, about = "Shangyun Monitor 上云监测: monitors cloud adoption and judges service vouchers")]
+struct Cli {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, such as --set data.dir=/var/lib/shangyun; wins over file and environment
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service
+    Serve,
+    /// Run everything on this machine: machines, agents, suppliers, a carrier, and the service with vouchers of every verdict
+    Demo,
+    /// Say everything that is wrong with the configuration
+    CheckConfig,
+    /// Show the configuration in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Take register files in: all of them, or none and every fault
+    Import {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Judge vouchers from the stored evidence
+    Judge(JudgeArgs),
+    /// Facts from the log
+    #[command(subcommand)]
+    Tally(TallyCommand),
+    /// Bearer keys of the API
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Measure accepted reports per second and acknowledgement latency
+    Load(drive::load::LoadArgs),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Each value with its origin
+    Print,
+}
+
+#[derive(Subcommand)]
+enum TallyCommand {
+    /// Compute the facts from the log anew, and say whether they were the same
+    Rebuild,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a key and print it, once
+    Create {
+        /// admin, supplier, carrier or platform
+        #[arg(long)]
+        role: String,
+        /// Whose key it is, for people
+        #[arg(long)]
+        name: String,
+        /// Of whom: a supplier, a carrier, or a city's code; it need not be in the register yet
+        #[arg(long)]
+        scope: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct JudgeArgs {
+    /// Only this voucher; otherwise all
+    #[arg(long, value_name = "ID")]
+    voucher: Option<String>,
+    /// As of this instant (RFC 3339 with an offset); otherwise now
+    #[arg(long, value_name = "T")]
+    as_of: Option<String>,
+    /// Try another rulebook; nothing is stored
+    #[arg(long, value_name = "FILE")]
+    rulebook: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const NO: u8 = 1;
+const WRONG_USE: u8 = 2;
+
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Asking for help or the version is no wrong use.
+            let code = if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
+            let _ = error.print();
+            return code;
+        }
+    };
+    match run_command(cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NO),
+        Err(error) => {
+            eprintln!("shangyun: {error:#}");
+            ExitCode::from(WRONG_USE)
+        }
+    }
+}
+
+fn run_command(cli: Cli) -> Result<bool> {
+    let quiet = matches!(cli.command, Command::Demo | Command::Load(_));
+    observe::start_logging(if quiet { "error" } else { "info" });
+    let load = || Config::load(cli.config.as_deref(), std::env::vars(), &cli.set).map_err(anyhow::Error::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match cli.command {
+        Command::Serve => runtime.block_on(serve::run(&load()?)).map(|()| true),
+        Command::Demo => runtime.block_on(demo::run(&cli.set)).map(|()| true),
+        Command::CheckConfig => {
+            load()?;
+            println!("the configuration is sound");
+            Ok(true)
+        }
+        Command::Config(ConfigCommand::Print) => {
+            print!("{}", load()?.shown());
+            Ok(true)
+        }
+        Command::Import { files } => runtime.block_on(offline::import(&load()?, &files)),
+        Command::Judge(args) => {
+            let as_of = args
+                .as_of
+                .map(|text| read_instant(&text).ok_or_else(|| anyhow!("--as-of {text}: no RFC 3339 instant with an offset")))
+                .transpose()?;
+            let options = JudgeOptions { voucher: args.voucher, as_of, rulebook: args.rulebook, json: args.json };
+            runtime.block_on(offline::judge(&load()?, &options)).map(|()| true)
+        }
+        Command::Tally(TallyCommand::Rebuild) => runtime.block_on(offline::rebuild_tally(&load()?)),
+        Command::Key(KeyCommand::Create { role, name, scope }) => {
+            let key = ApiKey { role: key_role(&role)?, name, scope };
+            runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)
+        }
+        Command::Load(args) => runtime.block_on(drive::load::run(&args)).map(|()| true),
+    }
+}
+
+fn key_role(name: &str) -> Result<KeyRole> {
+    KeyRole::read(name).ok_or_else(|| {
+        let known: Vec<_> = KeyRole::ALL.iter().map(|(_, name)| *name).collect();
+        anyhow!("--role {name}: the roles are {}", known.join(", "))
+    })
+}

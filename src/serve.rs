@@ -1,0 +1,204 @@
+//! Starts the service's parts in their order, and stops them in the reverse.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions};
+use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
+use observe::{Clock, Health, Metrics};
+use policy::result::MonitoringResult;
+use store::{LogOptions, RegisterState, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use web::WebParts;
+use wire::topic::{self, GatewayTopic};
+
+use crate::config::Config;
+
+/// A running service.
+pub struct Service {
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    pub mqtt: SocketAddr,
+    pub store: Store,
+    pub monitor: Monitor,
+    intake: Intake,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Held as long as the service uses the directory.
+    _lock: File,
+}
+
+impl Service {
+    pub async fn start(config: &Config, clock: Clock) -> Result<Service> {
+        let dir = config.path("data.dir");
+        let store = Store::open(&dir).await?;
+        let lock = lock_dir(&dir)?;
+        let http = bind(config, "http.listen").await?;
+        let admin = bind(config, "admin.listen").await?;
+        let mqtt = bind(config, "mqtt.listen").await?;
+        let (metrics, health) = (Metrics::new(), Health::default());
+        let register = RegisterState::load(store.clone()).await?;
+        let options = IntakeOptions {
+            future_skew_s_max: config.rulebooks.iter().map(|rulebook| rulebook.parameters.future_skew_s_max).min().unwrap_or(0),
+            log: LogOptions { segment_bytes: config.count("log.segment_mib") << 20, grow_bytes: config.count("log.grow_mib") << 20 },
+            checkpoint_every_s: config.count("tally.checkpoint_every_s"),
+        };
+        let (intake, torn) =
+            Intake::start(store.clone(), register.clone(), clock.clone(), metrics.clone(), health.clone(), options).await?;
+        if let Some(torn) = torn {
+            let path = torn.path.display().to_string();
+            tracing::warn!(path, byte = torn.byte, fault = %torn.fault, "the torn tail of the evidence log was cut; nothing acknowledged was in it");
+        }
+        let feeds = Feeds::start(metrics.clone())?;
+        let (stop, stopping) = watch::channel(false);
+        let monitor = Monitor::new(MonitorParts {
+            store: store.clone(),
+            register: register.clone(),
+            rulebooks: config.rulebooks.clone(),
+            catalogues: config.catalogues.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            evidence: EvidenceSource::Live(Arc::new(Flusher(intake.clone()))),
+            announce: Some(Arc::new(FeedAnnouncer(feeds.clone()))),
+        });
+        let addresses = (http.local_addr()?, admin.local_addr()?, mqtt.local_addr()?);
+        let pages = web::router(Arc::new(WebParts {
+            store: store.clone(),
+            register: register.clone(),
+            intake: intake.clone(),
+            monitor: monitor.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            clock,
+            loopback_only: addresses.0.ip().is_loopback(),
+        }));
+        let door = Door::new(intake.clone(), &feeds, metrics.clone(), DoorOptions::default(), stopping.clone());
+        let mut tasks = vec![
+            tokio::spawn(door.listen(mqtt, health.clone())),
+            tokio::spawn(serve_http(http, pages, stopping.clone())),
+            tokio::spawn(serve_http(admin, web::admin_router(metrics, health), stopping.clone())),
+            tokio::spawn(keep_register_fresh(register, stopping.clone())),
+        ];
+        let every_s = config.count("monitor.every_s");
+        if every_s > 0 {
+            tasks.push(tokio::spawn(monitor::watch(monitor.clone(), Duration::from_secs(every_s), stopping)));
+        }
+        let (http, admin, mqtt) = addresses;
+        Ok(Service { http, admin, mqtt, store, monitor, intake, stop, tasks, _lock: lock })
+    }
+
+    /// Closes the doors, settles what is waiting, writes a last checkpoint.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            // Open requests get a moment; what has not ended by then is cut off unanswered, and its sender tries again.
+            let _ = tokio::time::timeout(Duration::from_secs(5), task).await;
+        }
+        self.intake.stop().await;
+        self.store.close().await;
+    }
+}
+
+/// One service per directory. The lock is the system's: it ends with the process, however that ends.
+pub fn lock_dir(dir: &std::path::Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).with_context(|| format!("{}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("the data directory {} is in use by a running service: stop it first, or set another data.dir", dir.display())
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(anyhow!("{}: {error}", path.display())),
+    }
+}
+
+async fn bind(config: &Config, name: &str) -> Result<TcpListener> {
+    let address = config.listen(name);
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow!("{name}: {address} is taken by another program: end it, or set {name} to another port"),
+        std::io::ErrorKind::PermissionDenied => anyhow!("{name}: {address} is not allowed to this user: choose a port from 1024"),
+        _ => anyhow!("{name}: cannot listen on {address}: {error}"),
+    })
+}
+
+async fn serve_http(listener: TcpListener, router: axum::Router, mut stopping: watch::Receiver<bool>) {
+    let stop = async move {
+        // A sender that is gone means the same.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "an HTTP listener ended");
+    }
+}
+
+/// Commands change the register from outside: connected gateways should notice soon.
+async fn keep_register_fresh(register: RegisterState, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(250)) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        if let Err(error) = register.refresh().await {
+            tracing::warn!(%error, "the register could not be read");
+        }
+    }
+}
+
+struct Flusher(Intake);
+
+impl FlushEvidence for Flusher {
+    fn flush(&self) -> BoxFuture<'_, Result<(), FlushFailed>> {
+        self.0.flush().map(|flushed| flushed.map_err(|_| FlushFailed)).boxed()
+    }
+}
+
+struct FeedAnnouncer(Feeds);
+
+impl Announce for FeedAnnouncer {
+    fn result(&self, result: &MonitoringResult, gateways: &[String], city: &str) {
+        let as_of = policy::calendar::show_instant(result.judged_at);
+        let verdict = serde_json::json!({
+            "voucher": result.voucher, "verdict": result.verdict.code(), "verdict_text": result.verdict_text,
+            "sequence": result.sequence, "judged_at": as_of,
+        });
+        self.0.publish(&topic::verdicts(city), verdict.to_string().into_bytes());
+        let Some(devices) = &result.devices else { return };
+        let standing =
+            serde_json::json!({ "voucher": result.voucher, "required": devices.required, "connected": devices.connected, "as_of": as_of });
+        for gateway in gateways {
+            self.0.publish_retained(&GatewayTopic::Standing.of(gateway), standing.to_string().into_bytes());
+        }
+    }
+}
+
+/// `shangyun serve`: runs until it is told to stop.
+pub async fn run(config: &Config) -> Result<()> {
+    let service = Service::start(config, Clock::system()).await?;
+    println!("pages and API  http://{}/", service.http);
+    println!("metrics        http://{}/metrics", service.admin);
+    println!("MQTT           mqtt://{}", service.mqtt);
+    if !service.http.ip().is_loopback() {
+        tracing::warn!("pages are shown on loopback only until there is a login; the API is open to keys");
+    }
+    stop_asked().await?;
+    println!("stopping");
+    service.stop().await;
+    Ok(())
+}
+
+/// Ends at Ctrl-C or SIGTERM.
+pub async fn stop_asked() -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Results: the newest, the one in force at an instant, all of a voucher, and the feed of all.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use store::{KeyRole, ResultFilter, StoreError, StoredResult};
+
+use super::vouchers::{AsOf, visible};
+use crate::problem::Problem;
+use crate::state::{Caller, WebState};
+
+const FEED_PAGE: i64 = 500;
+
+pub async fn newest(
+    State(state): State<WebState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(as_of): Query<AsOf>,
+) -> Result<impl IntoResponse, Problem> {
+    visible(&state, &caller, &id).await?;
+    let result = match as_of.read()? {
+        Some(as_of) => state.store.result_as_of(&id, as_of).await?,
+        None => state.store.newest_result(&id).await?,
+    };
+    match result {
+        Some(result) => Ok(([(header::CONTENT_TYPE, "application/json")], result.body)),
+        None => Err(Problem::not_found(format!("voucher {id:?} had no result then"))),
+    }
+}
+
+#[derive(Serialize)]
+pub struct Items {
+    items: Vec<Box<RawValue>>,
+}
+
+pub async fn of_voucher(State(state): State<WebState>, caller: Caller, Path(id): Path<String>) -> Result<Json<Items>, Problem> {
+    visible(&state, &caller, &id).await?;
+    let items = state.store.results_of(&id).await?.into_iter().map(raw).collect::<Result<_, _>>()?;
+    Ok(Json(Items { items }))
+}
+
+#[derive(Deserialize)]
+pub struct FeedQuery {
+    #[serde(default)]
+    after: String,
+    #[serde(default)]
+    city: String,
+}
+
+#[derive(Serialize)]
+pub struct FeedPage {
+    items: Vec<Box<RawValue>>,
+    /// Give it as `after` next time; it moves on even where nothing of the page is within the caller's scope.
+    cursor: String,
+}
+
+pub async fn feed(State(state): State<WebState>, caller: Caller, Query(query): Query<FeedQuery>) -> Result<Json<FeedPage>, Problem> {
+    caller.must_be(&[KeyRole::Admin, KeyRole::Platform, KeyRole::Supplier])?;
+    let after = match query.after.as_str() {
+        "" => 0,
+        cursor => cursor.parse().map_err(|_| Problem::bad_request(format!("{cursor:?} is no cursor of this feed")))?,
+    };
+    state.register.refresh().await?;
+    let register = state.register.register();
+    let results = state.store.results_after(&ResultFilter { after, limit: FEED_PAGE }).await?;
+    let cursor = results.last().map_or(after, |result| result.position).to_string();
+    let wanted = |result: &StoredResult| {
+        register.vouchers.get(&result.voucher).is_some_and(|voucher| {
+            let city = register.enterprises.get(&voucher.enterprise).map(|enterprise| enterprise.city.as_str());
+            caller.sees(&register, voucher) && (query.city.is_empty() || city == Some(&query.city))
+        })
+    };
+    let items = results.into_iter().filter(wanted).map(raw).collect::<Result<_, _>>()?;
+    Ok(Json(FeedPage { items, cursor }))
+}
+
+fn raw(result: StoredResult) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(result.body).map_err(|error| StoreError::Stored { what: "result", detail: error.to_string() })
+}

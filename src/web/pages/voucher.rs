@@ -1,0 +1,143 @@
+//! One voucher: its verdict, every check, every device, the days of the window.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use policy::calendar::{Instant, shanghai};
+use policy::judge::Explanation;
+use policy::reasons::{Group, Outcome};
+use policy::register::{Enterprise, Product, Supplier, Voucher};
+use policy::result::{Check, MonitoringResult};
+use store::{StoreError, StoredResult};
+
+use super::list::{escaped, status_text};
+use super::{PageError, from_our_page, message_page, rendered};
+use crate::activity;
+use crate::cities;
+use crate::problem::Problem;
+use crate::state::WebState;
+
+#[derive(Template)]
+#[template(path = "voucher.html")]
+struct VoucherPage {
+    voucher: Voucher,
+    enterprise: Option<Enterprise>,
+    product: Option<Product>,
+    supplier: Option<Supplier>,
+    /// The newest result, with what was explained beside it.
+    judged: Option<Shown>,
+    /// All results, the newest first.
+    history: Vec<HistoryLine>,
+}
+
+struct Shown {
+    result: MonitoringResult,
+    explanation: Explanation,
+    drawing: Option<String>,
+}
+
+struct HistoryLine {
+    sequence: i64,
+    verdict: String,
+    verdict_text: String,
+    judged_at: String,
+    cut_off: String,
+    hash: String,
+}
+
+impl VoucherPage {
+    fn city(&self) -> &str {
+        self.enterprise.as_ref().map_or("", |enterprise| cities::name(&enterprise.city))
+    }
+
+    fn status(&self) -> &'static str {
+        let status = serde_json::to_value(self.voucher.status).ok();
+        status_text(status.as_ref().and_then(|status| status.as_str()).unwrap_or(""))
+    }
+
+    fn when(&self, at: &Instant) -> String {
+        shown_instant(*at)
+    }
+
+    fn judge_link(&self) -> String {
+        format!("/vouchers/{}/judge", escaped(&self.voucher.id))
+    }
+}
+
+impl Shown {
+    fn groups(&self) -> Vec<(&'static str, Vec<&Check>)> {
+        let of = |group: Group| self.result.checks.iter().filter(|check| check.group == group).collect::<Vec<_>>();
+        [Group::Deciding, Group::Formal, Group::Note]
+            .into_iter()
+            .map(|group| (group.text(), of(group)))
+            .filter(|(_, checks)| !checks.is_empty())
+            .collect()
+    }
+
+    fn deciding(&self) -> Vec<&Check> {
+        self.result.checks.iter().filter(|check| check.group == Group::Deciding).collect()
+    }
+
+    fn outcome(&self, check: &Check) -> (&'static str, &'static str) {
+        let outcome: Outcome = check.outcome;
+        (outcome.code(), outcome.text())
+    }
+
+    fn evidence_link(&self, value: &serde_json::Value) -> String {
+        value.to_string()
+    }
+}
+
+fn shown_instant(at: Instant) -> String {
+    at.with_timezone(&shanghai()).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+pub async fn page(State(state): State<WebState>, Path(id): Path<String>) -> Result<Response, PageError> {
+    state.register.refresh().await?;
+    let register = state.register.register();
+    let voucher = register.vouchers.get(&id).ok_or_else(|| Problem::not_found(""))?.clone();
+    let product = register.products.get(&voucher.product).cloned();
+    let results = state.store.results_of(&id).await?;
+    let judged = results.first().map(shown).transpose()?;
+    Ok(rendered(&VoucherPage {
+        enterprise: register.enterprises.get(&voucher.enterprise).cloned(),
+        supplier: product.as_ref().and_then(|product| register.suppliers.get(&product.supplier)).cloned(),
+        product,
+        voucher,
+        judged,
+        history: results.iter().map(history_line).collect::<Result<_, _>>()?,
+    }))
+}
+
+/// The button: judges, then shows the page again.
+pub async fn judge(State(state): State<WebState>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, PageError> {
+    if !from_our_page(&headers) {
+        return Ok(message_page(StatusCode::FORBIDDEN, "已拒绝", "这个请求不是从本系统的页面发出的。"));
+    }
+    state.monitor.judge_voucher(&id, None).await?;
+    Ok(Redirect::to(&format!("/vouchers/{}", escaped(&id))).into_response())
+}
+
+fn shown(stored: &StoredResult) -> Result<Shown, StoreError> {
+    let result: MonitoringResult = read(&stored.body)?;
+    let explanation: Explanation = read(&stored.explanation)?;
+    let drawing = activity::svg(&explanation.days, result.amount.per_device.is_some());
+    Ok(Shown { result, explanation, drawing })
+}
+
+fn history_line(stored: &StoredResult) -> Result<HistoryLine, StoreError> {
+    let result: MonitoringResult = read(&stored.body)?;
+    Ok(HistoryLine {
+        sequence: stored.sequence,
+        verdict: result.verdict.code().to_string(),
+        verdict_text: result.verdict_text,
+        judged_at: shown_instant(stored.judged_at),
+        cut_off: shown_instant(result.cut_off),
+        hash: result.judgement_hash,
+    })
+}
+
+fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| StoreError::Stored { what: "result", detail: error.to_string() })
+}

@@ -1,0 +1,90 @@
+//! The one table of routes.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::problem::Problem;
+use crate::state::WebState;
+use crate::{api, pages};
+
+/// Method and path of everything below `/api/v1`.
+pub const API_ROUTES: &[(&str, &str)] = &[
+    ("POST", "/api/v1/reports"),
+    ("POST", "/api/v1/carrier-records"),
+    ("POST", "/api/v1/register"),
+    ("GET", "/api/v1/register/{list}"),
+    ("GET", "/api/v1/vouchers"),
+    ("GET", "/api/v1/vouchers/{id}"),
+    ("POST", "/api/v1/vouchers/{id}/judge"),
+    ("GET", "/api/v1/vouchers/{id}/result"),
+    ("GET", "/api/v1/vouchers/{id}/results"),
+    ("GET", "/api/v1/results"),
+    ("GET", "/api/v1/quarantine"),
+    ("GET", "/api/v1/gateways/{id}"),
+];
+
+/// No script, style, image or form but our own.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+pub fn router(state: WebState) -> Router {
+    let api = Router::new()
+        .route("/api/v1/reports", post(api::push::reports))
+        .route("/api/v1/carrier-records", post(api::push::carrier_records))
+        .route("/api/v1/register", post(api::register::import))
+        .route("/api/v1/register/{list}", get(api::register::list))
+        .route("/api/v1/vouchers", get(api::vouchers::list))
+        .route("/api/v1/vouchers/{id}", get(api::vouchers::one))
+        .route("/api/v1/vouchers/{id}/judge", post(api::vouchers::judge))
+        .route("/api/v1/vouchers/{id}/result", get(api::results::newest))
+        .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
+        .route("/api/v1/results", get(api::results::feed))
+        .route("/api/v1/quarantine", get(api::evidence::quarantine))
+        .route("/api/v1/gateways/{id}", get(api::evidence::gateway))
+        // Sizes are bounded after decompression, where each handler reads its body.
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestDecompressionLayer::new());
+    let shown = Router::new()
+        .route("/", get(pages::start))
+        .route("/vouchers", get(pages::list::page))
+        .route("/vouchers/{id}", get(pages::voucher::page))
+        .route("/vouchers/{id}/judge", post(pages::voucher::judge))
+        .layer(from_fn_with_state(state.clone(), pages::only_on_loopback))
+        .route("/static/{file}", get(pages::static_file));
+    Router::new()
+        .merge(api)
+        .merge(shown)
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), count))
+        .layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .layer(SetResponseHeaderLayer::overriding(header::REFERRER_POLICY, HeaderValue::from_static("same-origin")))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(state)
+}
+
+async fn nothing_here(request: Request) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        return Problem::not_found(format!("there is no {}", request.uri().path())).into_response();
+    }
+    pages::not_found("没有这个页面。").into_response()
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "the path exists, but not with this method")
+}
+
+async fn count(State(state): State<WebState>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    state.metrics.requests.with_label_values(&[response.status().as_str()]).inc();
+    response
+}

@@ -1,0 +1,86 @@
+//! What every handler has at hand, and who is asking.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use ingest::Intake;
+use monitor::Monitor;
+use observe::{Clock, Health, Metrics};
+use policy::register::{Register, Voucher};
+use store::{ApiKey, KeyRole, RegisterState, Store};
+
+use crate::problem::Problem;
+
+pub struct WebParts {
+    pub store: Store,
+    pub register: RegisterState,
+    pub intake: Intake,
+    pub monitor: Monitor,
+    pub metrics: Metrics,
+    pub health: Health,
+    pub clock: Clock,
+    /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.
+    pub loopback_only: bool,
+}
+
+pub type WebState = Arc<WebParts>;
+
+/// The bearer of a key.
+pub struct Caller(ApiKey);
+
+impl FromRequestParts<WebState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Caller, Problem> {
+        let secret = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, secret)| secret.trim());
+        let Some(secret) = secret else { return Err(Problem::unauthorised("send Authorization: Bearer KEY")) };
+        match state.store.find_key(secret).await? {
+            Some(key) => Ok(Caller(key)),
+            None => Err(Problem::unauthorised("the key is not known")),
+        }
+    }
+}
+
+impl Caller {
+    /// Lets only these roles on.
+    pub fn must_be(&self, roles: &[KeyRole]) -> Result<(), Problem> {
+        if roles.contains(&self.0.role) {
+            return Ok(());
+        }
+        let allowed: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+        Err(Problem::forbidden(format!("a key of role {} may not do this; {} may", self.0.role.as_str(), allowed.join(" or "))))
+    }
+
+    pub fn role(&self) -> KeyRole {
+        self.0.role
+    }
+
+    /// The supplier or carrier that the key stands for.
+    pub fn sender(&self) -> Result<&str, Problem> {
+        self.0.scope.as_deref().ok_or_else(|| Problem::forbidden("the key names no supplier or carrier: make one with --scope"))
+    }
+
+    /// Of whom only; `None` for everything that the role allows.
+    pub fn scope(&self) -> Option<&str> {
+        self.0.scope.as_deref()
+    }
+
+    /// May the caller see this voucher and its results?
+    pub fn sees(&self, register: &Register, voucher: &Voucher) -> bool {
+        let Some(scope) = self.scope() else { return self.0.role != KeyRole::Carrier };
+        match self.0.role {
+            KeyRole::Admin => true,
+            KeyRole::Platform => register.enterprises.get(&voucher.enterprise).is_some_and(|enterprise| enterprise.city == scope),
+            KeyRole::Supplier => register.products.get(&voucher.product).is_some_and(|product| product.supplier == scope),
+            KeyRole::Carrier => false,
+        }
+    }
+}
