@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use chrono::Utc;
+use chrono::{Timelike, Utc};
 use drive::history::{Doors, HISTORY_DAYS, SetClock, send_history};
 use drive::live::Live;
 use drive::world::{CARRIER, SUPPLIERS, World};
@@ -130,7 +130,7 @@ fn invite(doors: &Doors, world: &World, keys: &Keys, config: &Config) -> Result<
     let gateway = &world.spare_gateway;
     let report = json!({
         "v": 1, "boot": "try", "seq": 1,
-        "devices": [{ "device": "TRY-001", "at": Utc::now().to_rfc3339(), "quality": "N", "state": "running", "readings": { "power_kw": 4.2 } }],
+        "devices": [{ "device": "TRY-001", "at": policy::calendar::show_instant(Utc::now().with_nanosecond(0).unwrap_or_default()), "quality": "N", "state": "running", "readings": { "power_kw": 4.2 } }],
     });
     println!();
     println!("打开页面 / open:  {}/vouchers", doors.http);

@@ -185,12 +185,18 @@ fn factories() -> Vec<Factory> {
         .collect()
 }
 
+/// Each machine is another, and the same in every demo.
+fn seed_of(device: &str) -> u64 {
+    device.bytes().fold(17, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
+}
+
+fn kind_of(device: &str) -> MachineKind {
+    MachineKind::ALL[(seed_of(device) % 4) as usize]
+}
+
 fn gateway(factory: &Factory, number: usize, devices: &[String], behaviour: &dyn Fn(&str) -> Behaviour) -> GatewayPlan {
-    let plan = |device: &String| {
-        let seed = device.bytes().fold(17u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        let kind = MachineKind::ALL[(seed % 4) as usize];
-        DevicePlan { device: device.clone(), kind, seed, behaviour: behaviour(device) }
-    };
+    let plan =
+        |device: &String| DevicePlan { device: device.clone(), kind: kind_of(device), seed: seed_of(device), behaviour: behaviour(device) };
     GatewayPlan {
         id: format!("gw-{}-{number}", factory.short.to_lowercase()),
         token: format!("demo-token-{}-{number}", factory.short.to_lowercase()),

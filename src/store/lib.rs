@@ -23,6 +23,6 @@ pub use merkle::{Frontier, Hash};
 pub use quarantine::{QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, RefusedMessage};
 pub use register_import::RegisterFault;
 pub use register_rows::ImportError;
-pub use results::{NewResult, ResultFilter, StoredResult};
+pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};
 pub use sql::{Store, StoreError};
 pub use tally_rows::{Checkpoint, FactsDigest, GatewaySequences};

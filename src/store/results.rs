@@ -20,6 +20,18 @@ pub struct StoredResult {
     pub explanation: String,
 }
 
+/// What a list shows of a result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultSummary {
+    pub voucher: String,
+    pub verdict: String,
+    pub judged_at: DateTime<Utc>,
+    /// The computed amount, in yuan.
+    pub computed: String,
+    /// Devices that decided, and devices required; `None` on rows without a per-device amount.
+    pub devices: Option<(i64, i64)>,
+}
+
 #[derive(Clone, Debug)]
 pub struct NewResult {
     pub voucher: String,
@@ -62,15 +74,26 @@ impl Store {
         sqlx::query(sql).bind(filter.after).bind(filter.limit).fetch_all(&self.readers).await?.iter().map(stored).collect()
     }
 
-    /// The newest verdict of every voucher that has one.
-    pub async fn verdicts(&self) -> Result<Vec<(String, String, DateTime<Utc>)>, StoreError> {
+    /// The newest result of every voucher that has one, in short.
+    pub async fn newest_results(&self) -> Result<Vec<ResultSummary>, StoreError> {
         let rows = sqlx::query(
-            "SELECT voucher, verdict, judged_at FROM result
-             WHERE position IN (SELECT max(position) FROM result GROUP BY voucher)",
+            "SELECT voucher, verdict, judged_at, json_extract(body, '$.amount.computed') AS computed,
+                    json_extract(body, '$.devices.required') AS required, json_extract(body, '$.devices.decided') AS decided
+             FROM result WHERE position IN (SELECT max(position) FROM result GROUP BY voucher)",
         )
         .fetch_all(&self.readers)
         .await?;
-        rows.iter().map(|row| Ok((row.try_get("voucher")?, row.try_get("verdict")?, instant(row.try_get("judged_at")?)?))).collect()
+        rows.iter()
+            .map(|row| {
+                Ok(ResultSummary {
+                    voucher: row.try_get("voucher")?,
+                    verdict: row.try_get("verdict")?,
+                    judged_at: instant(row.try_get("judged_at")?)?,
+                    computed: row.try_get("computed")?,
+                    devices: row.try_get::<Option<i64>, _>("decided")?.zip(row.try_get("required")?),
+                })
+            })
+            .collect()
     }
 
     /// Adds a result unless `decide` finds, looking at the newest one, that nothing has changed. `decide` gives the JSON to store

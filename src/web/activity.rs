@@ -3,21 +3,30 @@
 use charts_rs::{BarChart, Series};
 use policy::judge::DayPicture;
 
+/// The same two stand in the style sheet, for the legend.
+const COLOURS: [&str; 2] = ["#5b8fd0", "#14703f"];
 const FONTS: &str = "Noto Sans SC, Noto Sans CJK SC, PingFang SC, Microsoft YaHei, sans-serif";
 
-/// What the bars show: devices where the row counts devices, otherwise people and function modules.
+/// What the two bars of a day show, first and second: devices where the row counts devices, otherwise people and function modules.
+pub fn legend(per_device: bool) -> [&'static str; 2] {
+    if per_device { ["有计入读数的设备", "有效日的设备"] } else { ["使用人数", "使用的功能模块"] }
+}
+
 pub fn svg(days: &[DayPicture], per_device: bool) -> Option<String> {
-    let figures =
-        |name: &str, figure: fn(&DayPicture) -> u32| Series::new(name.into(), days.iter().map(|day| figure(day) as f32).collect());
-    let series = if per_device {
-        vec![figures("有计入读数的设备", |day| day.devices_counting), figures("有效日的设备", |day| day.devices_effective)]
-    } else {
-        vec![figures("使用人数", |day| day.users), figures("使用的功能模块", |day| day.function_modules)]
-    };
+    let figures: [fn(&DayPicture) -> u32; 2] =
+        if per_device { [|day| day.devices_counting, |day| day.devices_effective] } else { [|day| day.users, |day| day.function_modules] };
+    let series = legend(per_device)
+        .into_iter()
+        .zip(figures)
+        .map(|(name, figure)| Series::new(name.into(), days.iter().map(|day| figure(day) as f32).collect()))
+        .collect();
     let mut chart = BarChart::new(series, days.iter().map(|day| day.day.format("%m-%d").to_string()).collect());
     chart.width = 960.0;
     chart.height = 280.0;
     chart.font_family = FONTS.into();
+    // The page writes the legend: the library cannot measure Chinese text.
+    chart.legend.show = Some(false);
+    chart.series.colors = COLOURS.iter().map(|colour| (*colour).into()).collect();
     // The chart's library fails only on fonts that it does not know how to measure; then the table alone is shown.
     let drawn = chart.svg().ok()?;
     Some(drawn.replacen("<svg ", "<svg role=\"img\" aria-labelledby=\"activity-title\" ", 1))

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use policy::money::Yuan;
 use policy::reasons::Verdict;
 use policy::register::{Register, Voucher};
-use store::{Store, StoreError};
+use store::{ResultSummary, Store, StoreError};
 
 /// What to look for; empty text means everything.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -36,9 +35,11 @@ pub struct VoucherLine {
     pub supplier: String,
     pub supplier_name: String,
     pub status: String,
+    /// The approved amount.
     pub amount: Option<Yuan>,
     pub verdict: Option<Verdict>,
-    pub judged_at: Option<DateTime<Utc>>,
+    /// The newest result in short.
+    pub result: Option<ResultSummary>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,11 +67,11 @@ pub async fn vouchers(
     query: &VoucherQuery,
     sees: impl Fn(&Voucher) -> bool,
 ) -> Result<VoucherPage, StoreError> {
-    let verdicts: HashMap<String, (String, DateTime<Utc>)> =
-        store.verdicts().await?.into_iter().map(|(voucher, verdict, judged_at)| (voucher, (verdict, judged_at))).collect();
+    let mut results: HashMap<String, ResultSummary> =
+        store.newest_results().await?.into_iter().map(|result| (result.voucher.clone(), result)).collect();
     let mut page = VoucherPage::default();
     for voucher in register.vouchers.values().filter(|voucher| sees(voucher)) {
-        let line = line(register, voucher, verdicts.get(&voucher.id));
+        let line = line(register, voucher, results.remove(&voucher.id));
         if !matches_but_verdict(&line, query) {
             continue;
         }
@@ -86,7 +87,7 @@ pub async fn vouchers(
     Ok(page)
 }
 
-fn line(register: &Register, voucher: &Voucher, verdict: Option<&(String, DateTime<Utc>)>) -> VoucherLine {
+fn line(register: &Register, voucher: &Voucher, result: Option<ResultSummary>) -> VoucherLine {
     let enterprise = register.enterprises.get(&voucher.enterprise);
     let product = register.products.get(&voucher.product);
     let supplier = product.and_then(|product| register.suppliers.get(&product.supplier));
@@ -101,8 +102,8 @@ fn line(register: &Register, voucher: &Voucher, verdict: Option<&(String, DateTi
         supplier_name: supplier.map(|supplier| supplier.name.clone()).unwrap_or_default(),
         status: serde_json::to_value(voucher.status).ok().and_then(|status| status.as_str().map(str::to_string)).unwrap_or_default(),
         amount: voucher.amount,
-        verdict: verdict.and_then(|(code, _)| Verdict::ALL.iter().copied().find(|verdict| verdict.code() == code)),
-        judged_at: verdict.map(|(_, judged_at)| *judged_at),
+        verdict: result.as_ref().and_then(|result| Verdict::ALL.iter().copied().find(|verdict| verdict.code() == result.verdict)),
+        result,
     }
 }
 

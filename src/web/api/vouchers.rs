@@ -30,7 +30,8 @@ fn item(line: &VoucherLine) -> Value {
         "id": line.id, "enterprise": line.enterprise, "enterprise_name": line.enterprise_name, "city": line.city,
         "product": line.product, "product_name": line.product_name, "supplier": line.supplier, "supplier_name": line.supplier_name,
         "status": line.status, "amount": line.amount, "verdict": line.verdict.map(Verdict::code),
-        "verdict_text": line.verdict.map(Verdict::text), "judged_at": line.judged_at.map(show_instant),
+        "verdict_text": line.verdict.map(Verdict::text),
+        "judged_at": line.result.as_ref().map(|result| show_instant(result.judged_at)),
     })
 }
 

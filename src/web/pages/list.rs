@@ -11,6 +11,7 @@ use super::{PageError, rendered};
 use crate::cities::{self, CITIES};
 use crate::listing::{NO_VERDICT, VoucherLine, VoucherPage, VoucherQuery, vouchers};
 use crate::state::WebState;
+use store::ResultSummary;
 
 #[derive(Template)]
 #[template(path = "vouchers.html")]
@@ -40,7 +41,22 @@ impl ListPage {
     }
 
     fn judged(&self, line: &VoucherLine) -> String {
-        line.judged_at.map(|at| at.with_timezone(&shanghai()).format("%Y-%m-%d %H:%M").to_string()).unwrap_or_default()
+        let shown = |result: &ResultSummary| result.judged_at.with_timezone(&shanghai()).format("%Y-%m-%d %H:%M").to_string();
+        line.result.as_ref().map(shown).unwrap_or_default()
+    }
+
+    /// The approved amount, else the computed one with a word that says so.
+    fn amount(&self, line: &VoucherLine) -> (String, &'static str) {
+        match (&line.amount, &line.result) {
+            (Some(approved), _) => (approved.to_string(), ""),
+            (None, Some(result)) => (result.computed.clone(), "计算值"),
+            (None, None) => ("—".to_string(), ""),
+        }
+    }
+
+    fn devices(&self, line: &VoucherLine) -> String {
+        let devices = line.result.as_ref().and_then(|result| result.devices);
+        devices.map_or_else(|| "—".to_string(), |(decided, required)| format!("{decided} / {required}"))
     }
 
     fn status_text(&self, line: &VoucherLine) -> &'static str {

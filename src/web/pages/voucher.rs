@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use policy::calendar::{Instant, shanghai};
 use policy::judge::Explanation;
-use policy::reasons::{Group, Outcome};
+use policy::reasons::{Group, Outcome, Verdict};
 use policy::register::{Enterprise, Product, Supplier, Voucher};
 use policy::result::{Check, MonitoringResult};
 use store::{StoreError, StoredResult};
@@ -73,6 +73,20 @@ impl Shown {
             .map(|group| (group.text(), of(group)))
             .filter(|(_, checks)| !checks.is_empty())
             .collect()
+    }
+
+    fn legend(&self) -> [&'static str; 2] {
+        activity::legend(self.result.amount.per_device.is_some())
+    }
+
+    /// What the verdict means for whoever decides.
+    fn meaning(&self) -> &'static str {
+        match self.result.verdict {
+            Verdict::Met => "判定依据全部符合。",
+            Verdict::NotMet => "至少一项判定依据不符合。",
+            Verdict::Insufficient => "缺少判定所需的数据。证据不足不等于不达标，可退回补充。",
+            Verdict::Conflicting => "结论取决于有争议的数据（例如同时被两张服务券申报的设备，或两个渠道不一致），须由人核实后判断。",
+        }
     }
 
     fn deciding(&self) -> Vec<&Check> {
