@@ -246,7 +246,9 @@ fn register(
     let devices: Vec<Value> = vouchers
         .iter()
         .flat_map(|voucher| {
-            voucher.devices.iter().map(move |device| json!({ "voucher": voucher.id, "device": device, "province": voucher.province }))
+            voucher.devices.iter().map(move |device| {
+                json!({ "voucher": voucher.id, "device": device, "name": kind_of(device).name(), "province": voucher.province })
+            })
         })
         .collect();
     json!({

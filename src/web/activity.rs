@@ -5,6 +5,8 @@ use policy::judge::DayPicture;
 
 /// The same two stand in the style sheet, for the legend.
 const COLOURS: [&str; 2] = ["#5b8fd0", "#14703f"];
+/// Steps of the axis; each stands for a whole number.
+const AXIS_STEPS: u32 = 5;
 const FONTS: &str = "Noto Sans SC, Noto Sans CJK SC, PingFang SC, Microsoft YaHei, sans-serif";
 
 /// What the two bars of a day show, first and second: devices where the row counts devices, otherwise people and function modules.
@@ -26,6 +28,11 @@ pub fn svg(days: &[DayPicture], per_device: bool) -> Option<String> {
     chart.font_family = FONTS.into();
     // The page writes the legend: the library cannot measure Chinese text.
     chart.legend.show = Some(false);
+    chart.margin.top = 12.0;
+    let unit = days.iter().flat_map(|day| figures.map(|figure| figure(day))).max().unwrap_or(0).div_ceil(AXIS_STEPS).max(1);
+    for axis in &mut chart.y_axis_configs {
+        (axis.min, axis.max, axis.split_number) = (Some(0.0), Some((unit * AXIS_STEPS) as f32), AXIS_STEPS as usize);
+    }
     chart.series.colors = COLOURS.iter().map(|colour| (*colour).into()).collect();
     // The chart's library fails only on fonts that it does not know how to measure; then the table alone is shown.
     let drawn = chart.svg().ok()?;
