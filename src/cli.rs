@@ -114,10 +114,19 @@ pub fn run() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NO),
         Err(error) => {
-            eprintln!("shangyun: {error:#}");
+            eprintln!("shangyun: {}", with_causes(&error));
             ExitCode::from(WRONG_USE)
         }
     }
+}
+
+/// An error and its causes in one line, each said once.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.is_empty() => cause,
+        cause if text.contains(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    })
 }
 
 fn run_command(cli: Cli) -> Result<bool> {

@@ -15,7 +15,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot use the data directory {}: {source}", path.display())]
+    #[error("cannot use the data directory {}: {source}; set data.dir to a directory that this user may write to", path.display())]
     Directory { path: PathBuf, source: std::io::Error },
     #[error("the data in {} is of version {found}, this program knows up to {known}: use the newer program", path.display())]
     Newer { path: PathBuf, found: i64, known: usize },

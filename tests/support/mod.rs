@@ -97,11 +97,10 @@ impl Service {
         let stderr = Arc::new(Mutex::new(String::new()));
         let (lines, log) = (BufReader::new(child.stderr.take().unwrap()).lines(), stderr.clone());
         let reader = std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| *log.lock().unwrap() += &(line + "\n")));
-        let addresses: Vec<String> = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .take(3)
-            .map(|line| line.unwrap().split_whitespace().last().unwrap().to_string())
-            .collect();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let addresses: Vec<String> = lines.by_ref().take(3).map(|line| line.split_whitespace().last().unwrap().to_string()).collect();
+        // Standard output stays open as long as the service has something to say.
+        std::thread::spawn(move || lines.for_each(drop));
         let [http, admin, mqtt] = &addresses[..] else { panic!("the service did not start: {}", stderr.lock().unwrap()) };
         Service {
             child: Kept(child),
