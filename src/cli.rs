@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use policy::calendar::read_instant;
 use store::{ApiKey, KeyRole};
@@ -152,6 +152,9 @@ fn run_command(cli: Cli) -> Result<bool> {
                 .as_of
                 .map(|text| read_instant(&text).ok_or_else(|| anyhow!("--as-of {text}: no RFC 3339 instant with an offset")))
                 .transpose()?;
+            if as_of.is_some_and(|as_of| as_of > observe::Clock::system().now()) {
+                bail!("--as-of lies in the future: nothing can be judged as of then");
+            }
             let options = JudgeOptions { voucher: args.voucher, as_of, rulebook: args.rulebook, json: args.json };
             runtime.block_on(offline::judge(&load()?, &options)).map(|()| true)
         }

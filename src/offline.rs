@@ -13,10 +13,9 @@ use policy::judge::Judgement;
 use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
-use store::{ApiKey, Checkpoint, ImportError, LogPosition, RegisterState, Store, read_from};
+use store::{ApiKey, Checkpoint, ImportError, LogError, LogPosition, RegisterState, Store, read_from};
 
 use crate::config::Config;
-use crate::serve::lock_dir;
 
 /// Tries of reading checkpoint and log while the service moves on.
 const TRIES: usize = 20;
@@ -70,23 +69,29 @@ pub struct JudgeOptions {
 pub async fn judge(config: &Config, options: &JudgeOptions) -> Result<()> {
     let rulebook = options.rulebook.as_deref().map(read_rulebook).transpose()?;
     let store = Store::open(&config.path("data.dir")).await?;
-    for _ in 0..TRIES {
-        let monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;
-        let judged = match &rulebook {
-            Some(rulebook) => try_out(&monitor, options, rulebook).await,
-            None => judge_and_store(&monitor, options).await,
-        };
-        match judged {
-            Err(JudgeError::CheckpointMoved) => continue,
-            Err(error) => return Err(error.into()),
-            Ok(lines) => {
-                show(&lines, options)?;
-                store.close().await;
-                return Ok(());
+    let mut monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;
+    let vouchers = match &options.voucher {
+        Some(voucher) => vec![voucher.clone()],
+        None => monitor.parts().register.register().vouchers.keys().cloned().collect(),
+    };
+    let mut lines = Vec::with_capacity(vouchers.len());
+    for voucher in &vouchers {
+        let mut tries = 0;
+        let line = loop {
+            match judge_one(&monitor, voucher, options, rulebook.as_ref()).await {
+                // The running service has written a checkpoint: look again from there.
+                Err(JudgeError::CheckpointMoved) if tries < TRIES => {
+                    tries += 1;
+                    monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;
+                }
+                other => break other?,
             }
-        }
+        };
+        lines.push(line);
     }
-    bail!("the service moves on faster than its data can be read; ask it over HTTP: POST /api/v1/vouchers/ID/judge")
+    show(&lines, options)?;
+    store.close().await;
+    Ok(())
 }
 
 struct Line {
@@ -95,30 +100,15 @@ struct Line {
     new: Option<bool>,
 }
 
-async fn judge_and_store(monitor: &Monitor, options: &JudgeOptions) -> Result<Vec<Line>, JudgeError> {
-    let judged = match &options.voucher {
-        Some(voucher) => vec![monitor.judge_voucher(voucher, options.as_of).await?],
-        None => monitor.judge_all(options.as_of).await?,
-    };
-    let line = |judged: Judged| {
-        let result = serde_json::from_str(&judged.stored.body)
-            .map_err(|error| store::StoreError::Stored { what: "result", detail: error.to_string() })?;
-        Ok(Line { result, new: Some(judged.new) })
-    };
-    judged.into_iter().map(line).collect()
-}
-
-async fn try_out(monitor: &Monitor, options: &JudgeOptions, rulebook: &Rulebook) -> Result<Vec<Line>, JudgeError> {
-    let vouchers = match &options.voucher {
-        Some(voucher) => vec![voucher.clone()],
-        None => monitor.parts().register.register().vouchers.keys().cloned().collect(),
-    };
-    let mut lines = Vec::with_capacity(vouchers.len());
-    for voucher in &vouchers {
-        let Judgement { result, .. } = monitor.try_out(voucher, options.as_of, Some(rulebook)).await?;
-        lines.push(Line { result, new: None });
+async fn judge_one(monitor: &Monitor, voucher: &str, options: &JudgeOptions, rulebook: Option<&Rulebook>) -> Result<Line, JudgeError> {
+    if rulebook.is_some() {
+        let Judgement { result, .. } = monitor.try_out(voucher, options.as_of, rulebook).await?;
+        return Ok(Line { result, new: None });
     }
-    Ok(lines)
+    let Judged { stored, new } = monitor.judge_voucher(voucher, options.as_of).await?;
+    let result =
+        serde_json::from_str(&stored.body).map_err(|error| store::StoreError::Stored { what: "result", detail: error.to_string() })?;
+    Ok(Line { result, new: Some(new) })
 }
 
 fn show(lines: &[Line], options: &JudgeOptions) -> Result<()> {
@@ -156,8 +146,7 @@ fn read_rulebook(path: &Path) -> Result<Rulebook> {
 /// A monitor over the checkpoint and the log behind it, as they are on the disk now.
 async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Rulebook>) -> Result<Monitor> {
     let from = store.checkpoint_position().await?;
-    let mut replay = Replay::default();
-    let to = read_from(&store.log_dir(), from.clone(), |record| replay.take(record))?;
+    let (replay, to) = read_log(&store.log_dir(), &from, None)?;
     let rulebooks = match rulebook {
         Some(rulebook) => Versions::new(vec![rulebook.clone()])?,
         None => config.rulebooks.clone(),
@@ -171,29 +160,45 @@ async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Ruleb
         metrics: Metrics::new(),
         evidence: EvidenceSource::Tail { facts: Arc::new(replay.facts), from, to },
         announce: None,
+        judging: Default::default(),
     }))
 }
 
-/// Facts from the log anew; gives whether they were the same before.
+/// Reads a stretch of the log. Beside a running service a look at the wrong moment may see damage where there is none: it looks again.
+fn read_log(dir: &Path, from: &LogPosition, until: Option<u64>) -> Result<(Replay, LogPosition)> {
+    for tries in 0.. {
+        let mut replay = Replay::default();
+        match read_from(dir, from.clone(), until, |record| replay.take(record)) {
+            Err(LogError::Damaged { .. }) if tries < 3 => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) if replay.unreadable > 0 => {
+                bail!("{} records of the log cannot be read by this version: use a newer one", replay.unreadable)
+            }
+            Ok(end) => return Ok((replay, end)),
+        }
+    }
+    bail!("the log cannot be read")
+}
+
+/// Facts from the log anew, up to the checkpoint; gives whether they were the same before. The service may be running.
 pub async fn rebuild_tally(config: &Config) -> Result<bool> {
-    let dir = config.path("data.dir");
-    let store = Store::open(&dir).await?;
-    let _lock = lock_dir(&dir)?;
-    // What the log holds behind the checkpoint belongs to the facts before, too.
-    let from = store.checkpoint_position().await?;
-    let mut tail = Replay::default();
-    let position = read_from(&store.log_dir(), from, |record| tail.take(record))?;
-    store.write_checkpoint(&Checkpoint { facts: tail.facts, identities: tail.identities, position }).await?;
-    let before = store.facts_digest().await?;
-    let mut replay = Replay::default();
-    let position = read_from(&store.log_dir(), LogPosition::default(), |record| replay.take(record))?;
-    let (records, blocks) = (replay.records, position.block());
-    store.replace_facts(&Checkpoint { facts: replay.facts, identities: replay.identities, position }).await?;
-    let after = store.facts_digest().await?;
-    store.close().await;
-    println!("records {records}, blocks {blocks}, rows of facts {}", after.rows);
-    println!("before sha256:{}", before.sha256);
-    println!("after  sha256:{}", after.sha256);
-    println!("{}", if before == after { "the facts are the same" } else { "the facts DIFFERED and have been replaced" });
-    Ok(before == after)
+    let store = Store::open(&config.path("data.dir")).await?;
+    for _ in 0..TRIES {
+        let position = store.checkpoint_position().await?;
+        let (replay, end) = read_log(&store.log_dir(), &LogPosition::default(), Some(position.block()))?;
+        if end.block() < position.block() {
+            bail!("the log ends at block {}, before the checkpoint at block {}: restore it from a backup", end.block(), position.block());
+        }
+        let (records, blocks) = (replay.records, position.block());
+        let anew = Checkpoint { facts: replay.facts, identities: replay.identities, position };
+        // `None`: the running service has moved its checkpoint meanwhile.
+        let Some((before, after)) = store.replace_facts(&anew).await? else { continue };
+        store.close().await;
+        println!("records {records}, blocks {blocks}, rows of facts {}", after.rows);
+        println!("before sha256:{}", before.sha256);
+        println!("after  sha256:{}", after.sha256);
+        println!("{}", if before == after { "the facts are the same" } else { "the facts DIFFERED and have been replaced" });
+        return Ok(before == after);
+    }
+    bail!("the service moves on faster than its log can be read; try when it is less busy")
 }

@@ -54,7 +54,7 @@ impl Service {
             Intake::start(store.clone(), register.clone(), clock.clone(), metrics.clone(), health.clone(), options).await?;
         if let Some(torn) = torn {
             let path = torn.path.display().to_string();
-            tracing::warn!(path, byte = torn.byte, fault = %torn.fault, "the torn tail of the evidence log was cut; nothing acknowledged was in it");
+            tracing::warn!(path, byte = torn.byte, fault = %torn.fault, "the torn tail of the evidence log was cut: a write that was under way when the service ended");
         }
         let feeds = Feeds::start(metrics.clone())?;
         let (stop, stopping) = watch::channel(false);
@@ -67,7 +67,9 @@ impl Service {
             metrics: metrics.clone(),
             evidence: EvidenceSource::Live(Arc::new(Flusher(intake.clone()))),
             announce: Some(Arc::new(FeedAnnouncer(feeds.clone()))),
+            judging: Default::default(),
         });
+        monitor.announce_newest().await?;
         let addresses = (http.local_addr()?, admin.local_addr()?, mqtt.local_addr()?);
         let pages = web::router(Arc::new(WebParts {
             store: store.clone(),
@@ -107,7 +109,7 @@ impl Service {
 }
 
 /// One service per directory. The lock is the system's: it ends with the process, however that ends.
-pub fn lock_dir(dir: &std::path::Path) -> Result<File> {
+fn lock_dir(dir: &std::path::Path) -> Result<File> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path).with_context(|| format!("{}", path.display()))?;
     match file.try_lock() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use observe::{Health, Metrics, Part};
 use store::{BlockBuilder, Checkpoint, Log, LogError, Record, RefusedMessage, Store, StoreError, TornTail};
 use tally::{Facts, Novelty, RecentIdentities};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
 use wire::report::ContentDigest;
 use wire::{Fault, FaultCode};
@@ -19,7 +19,7 @@ use crate::replay::Replay;
 pub(crate) type Reply = Box<dyn FnOnce(Vec<Outcome>) + Send>;
 
 pub(crate) enum Command {
-    Submit { items: Vec<Item>, reply: Reply },
+    Submit { items: Vec<Item>, reply: Reply, room: OwnedSemaphorePermit },
     Flush(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
 }
@@ -34,6 +34,8 @@ const ROWS_MAX: usize = 200_000;
 #[derive(Default)]
 struct Group {
     batches: Vec<(Vec<Item>, Reply)>,
+    /// Given back when the group is settled.
+    rooms: Vec<OwnedSemaphorePermit>,
     items: usize,
     bytes: usize,
 }
@@ -48,6 +50,8 @@ pub(crate) struct Committer {
     facts: Facts,
     /// Set when the log has failed: nothing is taken until the service is started anew.
     failed: bool,
+    /// Set when facts were lost from memory: no checkpoint may pass them, so that the next start reads them from the log.
+    facts_lost: bool,
     waiting: Vec<oneshot::Sender<()>>,
     running: Option<Running>,
     last_checkpoint: Instant,
@@ -64,6 +68,8 @@ enum Decision {
     Accept(Box<Sound>),
     Duplicate,
     Refuse(Vec<Fault>),
+    /// Its identity was taken by another report of this group, which stands only if the group is written.
+    ConflictWithin(Vec<Fault>),
 }
 
 impl Committer {
@@ -96,6 +102,7 @@ impl Committer {
             recent,
             facts: replay.facts,
             failed: false,
+            facts_lost: false,
             waiting: Vec::new(),
             running: None,
             last_checkpoint: Instant::now(),
@@ -107,7 +114,7 @@ impl Committer {
         let mut stop = None;
         while stop.is_none() {
             let command = tokio::select! {
-                command = commands.recv() => command,
+                command = commands.recv(), if !self.overfull() => command,
                 done = checkpoint_done(&mut self.running) => {
                     self.checkpoint_ended(done);
                     continue;
@@ -133,9 +140,15 @@ impl Committer {
         stop.into_iter().for_each(tell);
     }
 
+    /// The disk is slower than what comes in: take nothing more until the running checkpoint is written.
+    fn overfull(&self) -> bool {
+        self.running.is_some() && self.facts.row_count() >= 2 * ROWS_MAX
+    }
+
     fn take(&mut self, command: Command, group: &mut Group, stop: &mut Option<oneshot::Sender<()>>) {
         match command {
-            Command::Submit { items, reply } => {
+            Command::Submit { items, reply, room } => {
+                group.rooms.push(room);
                 group.items += items.len();
                 group.bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
                 group.batches.push((items, reply));
@@ -173,7 +186,7 @@ impl Committer {
             })
             .collect();
         let appended = self.append(&decided);
-        let quarantined = self.quarantine(&decided).await;
+        let quarantined = self.quarantine(&decided, appended.is_ok()).await;
         let outcomes: Vec<_> = decided
             .into_iter()
             .map(|(item, decision)| {
@@ -184,10 +197,12 @@ impl Committer {
                         Outcome::Accepted
                     }
                     // A repeat within this group stands on a report that was not written either.
-                    (Decision::Accept(_) | Decision::Duplicate, Err(outcome)) => outcome.clone(),
+                    (Decision::Accept(_) | Decision::Duplicate | Decision::ConflictWithin(_), Err(outcome)) => outcome.clone(),
                     (Decision::Duplicate, Ok(())) => Outcome::Duplicate,
-                    (Decision::Refuse(_), _) if !quarantined => Outcome::Unavailable("the quarantine cannot be written"),
-                    (Decision::Refuse(faults), _) => Outcome::Refused(faults),
+                    (Decision::Refuse(faults) | Decision::ConflictWithin(faults), _) => match &quarantined {
+                        Ok(()) => Outcome::Refused(faults),
+                        Err(outcome) => outcome.clone(),
+                    },
                 };
                 self.record(&outcome, carrier);
                 outcome
@@ -221,6 +236,7 @@ impl Committer {
         known: &HashMap<IdentityKey, ContentDigest>,
         claimed: &mut HashMap<IdentityKey, ContentDigest>,
     ) -> Decision {
+        let within = claimed.contains_key(&sound.key);
         let accepted = claimed.get(&sound.key).or_else(|| known.get(&sound.key));
         let novelty = match accepted {
             Some(accepted) => RecentIdentities::compare(accepted, &sound.digest),
@@ -238,7 +254,8 @@ impl Committer {
                     MessageIdentity::Sequence { boot, seq } => ("/seq", format!("boot {boot:?}, seq {seq}")),
                     MessageIdentity::Id(id) => ("/id", format!("id {id:?}")),
                 };
-                Decision::Refuse(vec![Fault::new(FaultCode::Conflict, path, format!("{identity} was accepted with other content"))])
+                let faults = vec![Fault::new(FaultCode::Conflict, path, format!("{identity} was accepted with other content"))];
+                if within { Decision::ConflictWithin(faults) } else { Decision::Refuse(faults) }
             }
         }
     }
@@ -273,6 +290,11 @@ impl Committer {
                 self.health.fails(Part::Log, error.to_string());
                 Err(Outcome::DiskFull)
             }
+            Err(error @ LogError::NotWritten { .. }) => {
+                tracing::error!(%error, "the evidence log could not grow; it is tried again");
+                self.health.fails(Part::Log, error.to_string());
+                Err(Outcome::Unavailable("the evidence log cannot grow now"))
+            }
             Err(error) => {
                 // What is on the disk now is unknown: never try the same sync again.
                 tracing::error!(%error, "the evidence log has failed; nothing more is accepted until the service is started anew");
@@ -283,30 +305,32 @@ impl Committer {
         }
     }
 
-    async fn quarantine(&self, decided: &[(Item, Decision)]) -> bool {
+    async fn quarantine(&self, decided: &[(Item, Decision)], appended: bool) -> Result<(), Outcome> {
         let refused: Vec<_> = decided
             .iter()
             .filter_map(|(item, decision)| match decision {
-                Decision::Refuse(faults) => Some(RefusedMessage {
-                    received_at: item.received_at,
-                    sender: &item.sender,
-                    label: item.label.id.as_deref(),
-                    faults,
-                    body: &item.body,
-                }),
+                Decision::Refuse(faults) => Some((item, faults)),
+                Decision::ConflictWithin(faults) if appended => Some((item, faults)),
                 _ => None,
+            })
+            .map(|(item, faults)| RefusedMessage {
+                received_at: item.received_at,
+                sender: &item.sender,
+                label: item.label.id.as_deref(),
+                faults,
+                body: &item.body,
             })
             .collect();
         if refused.is_empty() {
-            return true;
+            return Ok(());
         }
-        match self.store.quarantine(&refused).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%error, "the quarantine cannot be written");
-                false
+        self.store.quarantine(&refused).await.map_err(|error| {
+            tracing::error!(%error, "the quarantine cannot be written");
+            match error {
+                StoreError::Full => Outcome::DiskFull,
+                _ => Outcome::Unavailable("the quarantine cannot be written"),
             }
-        }
+        })
     }
 
     fn count(&mut self, sound: Sound) {
@@ -338,6 +362,11 @@ impl Committer {
         if self.running.is_some() {
             return;
         }
+        if self.facts_lost {
+            // Whoever waits is told by the dropped sender.
+            self.waiting.clear();
+            return;
+        }
         let due = !self.waiting.is_empty() || self.last_checkpoint.elapsed() >= self.every || self.facts.row_count() >= ROWS_MAX;
         if !due {
             return;
@@ -356,10 +385,15 @@ impl Committer {
             let began = Instant::now();
             let written = store.write_checkpoint(&checkpoint).await;
             metrics.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
-            let ended = written.map_err(|error| {
-                tracing::error!(%error, "a checkpoint could not be written; it is tried again");
-                Box::new(checkpoint)
-            });
+            let ended = match written {
+                Ok(()) => Ok(()),
+                // An error may hide a commit: only the position tells.
+                Err(_) if store.checkpoint_position().await.is_ok_and(|stands| stands == checkpoint.position) => Ok(()),
+                Err(error) => {
+                    tracing::error!(%error, "a checkpoint could not be written; it is tried again");
+                    Err(Box::new(checkpoint))
+                }
+            };
             // The committing thread outlives its checkpoints.
             let _ = sender.send(ended);
         });
@@ -381,8 +415,7 @@ impl Committer {
                 // Their identities are still held; whoever waits is told by the dropped sender.
                 match checkpoint {
                     Some(checkpoint) => self.facts.merge(checkpoint.facts),
-                    // Its facts are in the log, but no longer here.
-                    None => self.failed = true,
+                    None => (self.failed, self.facts_lost) = (true, true),
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! One function for every channel: reads a message against the register and hands it to the committing thread.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, Utc};
 use compact_str::CompactString;
-use observe::{Clock, Health, Metrics};
+use observe::{Clock, Health, Metrics, Part};
 use store::{LogOptions, RegisterState, Store, StoreError, TornTail, Vouched};
 use tally::Origin;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use wire::carrier::read_carrier_message;
 use wire::identity::{MessageIdentity, Sender, identity_key};
 use wire::{Door, Fault, Label, ReadContext, Report, read_report};
@@ -24,6 +26,15 @@ pub struct IntakeOptions {
     pub checkpoint_every_s: u64,
 }
 
+/// Says that nothing is taken any more once the committing thread has ended, be it by a panic.
+struct Ended(Health);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.fails(Part::Log, "the committing thread has ended");
+    }
+}
+
 /// The service is stopping, or the log has failed: nothing is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the service takes no messages now")]
@@ -31,6 +42,8 @@ pub struct Unavailable;
 
 /// Batches waiting for the committing thread.
 const QUEUE_MAX: usize = 1024;
+/// Bodies waiting for it, in all.
+const WAITING_KIB_MAX: usize = 256 << 10;
 
 #[derive(Clone)]
 pub struct Intake {
@@ -39,6 +52,7 @@ pub struct Intake {
     clock: Clock,
     metrics: Metrics,
     future_skew_s_max: u32,
+    room: Arc<Semaphore>,
 }
 
 impl Intake {
@@ -52,13 +66,18 @@ impl Intake {
         options: IntakeOptions,
     ) -> Result<(Intake, Option<TornTail>), StoreError> {
         let (commands, receiver) = mpsc::channel(QUEUE_MAX);
-        let (committer, torn) = Committer::open(store, metrics.clone(), health, &options).await?;
+        let (committer, torn) = Committer::open(store, metrics.clone(), health.clone(), &options).await?;
         let runtime = tokio::runtime::Handle::current();
+        let ended = Ended(health);
+        let room = Arc::new(Semaphore::new(WAITING_KIB_MAX));
         std::thread::Builder::new()
             .name("commit".into())
-            .spawn(move || runtime.block_on(committer.run(receiver)))
+            .spawn(move || {
+                let _said_however_it_ends = ended;
+                runtime.block_on(committer.run(receiver));
+            })
             .map_err(|source| StoreError::Directory { path: "the committing thread".into(), source })?;
-        Ok((Intake { commands, register, clock, metrics, future_skew_s_max: options.future_skew_s_max }, torn))
+        Ok((Intake { commands, register, clock, metrics, future_skew_s_max: options.future_skew_s_max, room }, torn))
     }
 
     pub fn clock(&self) -> &Clock {
@@ -124,7 +143,9 @@ impl Intake {
 
     /// Hands a batch over; `reply` is called with one outcome per item, in order, once each is settled.
     pub async fn submit(&self, items: Vec<Item>, reply: Reply) -> Result<(), Unavailable> {
-        self.commands.send(Command::Submit { items, reply }).await.map_err(|_| Unavailable)
+        let kib = items.iter().map(|item| item.body.len() / 1024 + 1).sum::<usize>().min(WAITING_KIB_MAX);
+        let room = self.room.clone().acquire_many_owned(kib as u32).await.map_err(|_| Unavailable)?;
+        self.commands.send(Command::Submit { items, reply, room }).await.map_err(|_| Unavailable)
     }
 
     /// Submits and waits.

@@ -44,6 +44,7 @@ pub struct MonitorParts {
     pub metrics: Metrics,
     pub evidence: EvidenceSource,
     pub announce: Option<Arc<dyn Announce>>,
+    pub judging: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -61,16 +62,21 @@ impl Monitor {
     /// Judges one voucher over everything accepted and every register change answered before this call, and stores the result if it
     /// says anything new.
     pub async fn judge_voucher(&self, voucher: &str, as_of: Option<Instant>) -> Result<Judged, JudgeError> {
-        let register = self.up_to_date().await?;
-        self.judge_and_store(&register, voucher, as_of).await
+        self.up_to_date().await?;
+        self.judge_and_store(voucher, as_of).await
     }
 
-    /// Judges every voucher, in order of their id; gives how many results are new.
+    /// Judges every voucher, in order of their id.
     pub async fn judge_all(&self, as_of: Option<Instant>) -> Result<Vec<Judged>, JudgeError> {
         let register = self.up_to_date().await?;
         let mut all = Vec::with_capacity(register.vouchers.len());
         for voucher in register.vouchers.keys() {
-            all.push(self.judge_and_store(&register, voucher, as_of).await?);
+            match self.judge_and_store(voucher, as_of).await {
+                Ok(judged) => all.push(judged),
+                // The others are judged all the same; a voucher removed meanwhile is no fault.
+                Err(JudgeError::UnknownVoucher(_)) => {}
+                Err(error) => tracing::error!(voucher, %error, "a voucher could not be judged"),
+            }
         }
         Ok(all)
     }
@@ -117,8 +123,11 @@ impl Monitor {
         Ok((judge(&Case { register, rulebook, catalogue, voucher, as_of, facts: &facts }), evidence))
     }
 
-    async fn judge_and_store(&self, register: &Register, voucher: &str, as_of: Option<Instant>) -> Result<Judged, JudgeError> {
+    async fn judge_and_store(&self, voucher: &str, as_of: Option<Instant>) -> Result<Judged, JudgeError> {
+        // One at a time, from looking at the grounds to storing: a result never supersedes one that stands on newer grounds.
+        let _one_at_a_time = self.0.judging.lock().await;
         let now = self.0.clock.now();
+        let register = &self.0.register.register();
         let voucher = find(register, voucher)?;
         let (Judgement { mut result, explanation }, evidence) = self.judgement(register, voucher, as_of.unwrap_or(now), None).await?;
         let verdict = result.verdict.code();
@@ -137,6 +146,10 @@ impl Monitor {
                 let previous =
                     newest.map(|newest| serde_json::from_str::<MonitoringResult>(&newest.body)).transpose().map_err(unreadable)?;
                 let unchanged = previous.as_ref().is_some_and(|previous| {
+                    // Another process has judged on newer evidence meanwhile.
+                    if previous.evidence.log_size > result.evidence.log_size {
+                        return true;
+                    }
                     previous.judgement_hash == result.judgement_hash || (floating && previous.same_but_for_cut_off(&result))
                 });
                 if unchanged {
@@ -153,6 +166,18 @@ impl Monitor {
             self.announce(register, voucher, &result);
         }
         Ok(Judged { stored, new: added })
+    }
+
+    /// Tells the newest results again, as after a start: retained messages live in memory.
+    pub async fn announce_newest(&self) -> Result<(), StoreError> {
+        let register = self.0.register.register();
+        for voucher in register.vouchers.values() {
+            if let Some(stored) = self.0.store.newest_result(&voucher.id).await? {
+                let result = serde_json::from_str(&stored.body).map_err(unreadable)?;
+                self.announce(&register, voucher, &result);
+            }
+        }
+        Ok(())
     }
 
     fn announce(&self, register: &Register, voucher: &Voucher, result: &MonitoringResult) {

@@ -1,6 +1,6 @@
 //! Instants and days. A day is a calendar day in Asia/Shanghai, which has kept UTC+08:00 without summer time since 1991.
 
-use chrono::{DateTime, FixedOffset, NaiveDate, SecondsFormat, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, SecondsFormat, TimeDelta, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serializer};
 
 pub type Instant = DateTime<Utc>;
@@ -31,16 +31,19 @@ pub fn show_instant(at: Instant) -> String {
     at.with_timezone(&shanghai()).to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
 
+/// Years that are written with four digits in every zone; nothing outside is an instant or day of this programme.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
+
 /// RFC 3339 with an offset, kept to the microsecond.
 pub fn read_instant(text: &str) -> Option<Instant> {
     let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    DateTime::from_timestamp_micros(at.timestamp_micros())
+    DateTime::from_timestamp_micros(at.timestamp_micros()).filter(|at| YEARS.contains(&day_of(*at).year()))
 }
 
 /// `YYYY-MM-DD`, digits only.
 pub fn read_day(text: &str) -> Option<Day> {
     let shaped = text.len() == 10 && text.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
-    if shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|day| shaped && YEARS.contains(&day.year()))
 }
 
 /// For `#[serde(with = "calendar::instant")]`.
@@ -90,8 +93,18 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_written_with_four_digits_is_no_instant() {
+        for text in ["9999-12-31T23:59:59Z", "9999-01-01T00:00:00+08:00", "0000-01-01T00:00:00Z", "1969-12-31T15:59:59Z"] {
+            assert_eq!(read_instant(text), None, "{text}");
+        }
+        for text in ["9998-12-31T23:59:59+08:00", "1970-01-01T00:00:00+08:00"] {
+            assert_eq!(show_instant(read_instant(text).unwrap()), text);
+        }
+    }
+
+    #[test]
     fn a_day_is_written_in_ten_characters_only() {
-        for text in ["2019-1-05", "+2019-11-05", "2019-02-29", "20191105", "2019-11-05 "] {
+        for text in ["2019-1-05", "9999-01-01", "+2019-11-05", "2019-02-29", "20191105", "2019-11-05 "] {
             assert_eq!(read_day(text), None, "{text}");
         }
     }

@@ -55,6 +55,9 @@ pub enum LogError {
     /// Nothing was written: the next try may succeed.
     #[error("no space left for the evidence log")]
     Full,
+    /// Nothing was written: the next try may succeed.
+    #[error("{}: {source}", path.display())]
+    NotWritten { path: PathBuf, source: io::Error },
 }
 
 /// What was found at the end of the log when it was opened.
@@ -83,7 +86,7 @@ impl Log {
         visit: impl FnMut(Record<'_>),
     ) -> Result<(Log, Option<TornTail>), LogError> {
         fs::create_dir_all(dir).map_err(at(dir))?;
-        let (end, torn) = scan(dir, from, visit)?;
+        let (end, torn) = scan(dir, from, None, visit)?;
         let path = segment_path(dir, end.segment);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
         if torn.is_some() {
@@ -99,15 +102,15 @@ impl Log {
         &self.end
     }
 
-    /// Writes one block and syncs it. When this returns `Ok`, the records survive a power cut. After any error but `Full` it is
+    /// Writes one block and syncs it. When this returns `Ok`, the records survive a power cut. After `File` it is
     /// unknown what is on the disk: the log must be opened anew before another append.
     pub fn append(&mut self, block: BlockBuilder) -> Result<(), LogError> {
         let bytes = block.finish(self.end.block());
-        let path = segment_path(&self.dir, self.end.segment);
         if self.end.byte > 0 && self.end.byte + bytes.len() as u64 > self.options.segment_bytes {
             self.next_segment()?;
         }
         self.make_room(bytes.len() as u64)?;
+        let path = segment_path(&self.dir, self.end.segment);
         self.file.write_all_at(&bytes, self.end.byte).map_err(at(&path))?;
         self.file.sync_data().map_err(at(&path))?;
         self.end.byte += bytes.len() as u64;
@@ -118,8 +121,8 @@ impl Log {
     fn next_segment(&mut self) -> Result<(), LogError> {
         let segment = self.end.block();
         let path = segment_path(&self.dir, segment);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).map_err(full_or(&path))?;
-        sync_dir(&self.dir)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).map_err(full_or_not_written(&path))?;
+        sync_dir(&self.dir).map_err(not_written)?;
         self.file = file;
         self.file_bytes = 0;
         self.end.segment = segment;
@@ -147,7 +150,7 @@ impl Log {
         if let Err(error) = grown {
             // Only zeros were added: taking them back leaves the log as it was.
             self.file.set_len(self.file_bytes).map_err(at(&path))?;
-            return Err(full_or(&path)(error));
+            return Err(full_or_not_written(&path)(error));
         }
         self.file_bytes = target;
         Ok(())
@@ -155,11 +158,17 @@ impl Log {
 }
 
 /// Reads every record after `from` to the end, without changing anything; a torn tail, or a block that is being written, ends it.
-pub fn read_from(dir: &Path, from: LogPosition, visit: impl FnMut(Record<'_>)) -> Result<LogPosition, LogError> {
-    scan(dir, from, visit).map(|(end, _)| end)
+/// `until`: stop before the block of that number.
+pub fn read_from(dir: &Path, from: LogPosition, until: Option<u64>, visit: impl FnMut(Record<'_>)) -> Result<LogPosition, LogError> {
+    scan(dir, from, until, visit).map(|(end, _)| end)
 }
 
-fn scan(dir: &Path, from: LogPosition, mut visit: impl FnMut(Record<'_>)) -> Result<(LogPosition, Option<TornTail>), LogError> {
+fn scan(
+    dir: &Path,
+    from: LogPosition,
+    until: Option<u64>,
+    mut visit: impl FnMut(Record<'_>),
+) -> Result<(LogPosition, Option<TornTail>), LogError> {
     let mut end = from;
     loop {
         let path = segment_path(dir, end.segment);
@@ -174,6 +183,9 @@ fn scan(dir: &Path, from: LogPosition, mut visit: impl FnMut(Record<'_>)) -> Res
             .ok_or(LogError::Lost { path: path.clone(), byte: end.byte })?;
         let fault = loop {
             let number = end.block();
+            if until == Some(number) {
+                return Ok((end, None));
+            }
             let sound = block::block_at(rest, number)
                 .and_then(|block| block::records(block).collect::<Result<Vec<_>, _>>().map(|records| (block, records)));
             match sound {
@@ -222,11 +234,19 @@ fn at(path: &Path) -> impl Fn(io::Error) -> LogError {
     move |source| LogError::File { path: path.clone(), source }
 }
 
-fn full_or(path: &Path) -> impl Fn(io::Error) -> LogError {
+/// For what happens before anything of a block is written.
+fn full_or_not_written(path: &Path) -> impl Fn(io::Error) -> LogError {
     let path = path.to_path_buf();
     move |source| match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::Full,
-        _ => LogError::File { path: path.clone(), source },
+        _ => LogError::NotWritten { path: path.clone(), source },
+    }
+}
+
+fn not_written(error: LogError) -> LogError {
+    match error {
+        LogError::File { path, source } => LogError::NotWritten { path, source },
+        other => other,
     }
 }
 
@@ -274,7 +294,7 @@ mod tests {
         let (all, torn, end) = bodies(dir.path());
         assert_eq!((all.len(), torn, &end), (50, None, log.end()));
         let mut after = 0;
-        assert_eq!(read_from(dir.path(), middle, |_| after += 1).unwrap(), end);
+        assert_eq!(read_from(dir.path(), middle, None, |_| after += 1).unwrap(), end);
         assert_eq!(after, 20);
     }
 

@@ -63,17 +63,17 @@ impl Store {
 
     /// The newest entries first, at most `QUARANTINE_PAGE`.
     pub async fn quarantined(&self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT position, received_at, sender_kind, sender, label, faults, body FROM quarantine
-             WHERE (?1 IS NULL OR sender_kind = ?1) AND (?2 IS NULL OR sender = ?2) AND position < ?3
-             ORDER BY position DESC LIMIT ?4",
-        )
-        .bind(&filter.sender_kind)
-        .bind(&filter.sender)
-        .bind(filter.before.unwrap_or(i64::MAX))
-        .bind(QUARANTINE_PAGE)
-        .fetch_all(&self.quarantine)
-        .await?;
+        let mut sql =
+            "SELECT position, received_at, sender_kind, sender, label, faults, body FROM quarantine WHERE position < ?".to_string();
+        // Only what is asked for stands in the statement, so that the index on senders serves.
+        sql.push_str(if filter.sender_kind.is_some() { " AND sender_kind = ?" } else { "" });
+        sql.push_str(if filter.sender.is_some() { " AND sender = ?" } else { "" });
+        sql.push_str(" ORDER BY position DESC LIMIT ?");
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(filter.before.unwrap_or(i64::MAX));
+        for value in [&filter.sender_kind, &filter.sender].into_iter().flatten() {
+            query = query.bind(value);
+        }
+        let rows = query.bind(QUARANTINE_PAGE).fetch_all(&self.quarantine_readers).await?;
         rows.iter()
             .map(|row| {
                 let received_us: i64 = row.try_get("received_at")?;

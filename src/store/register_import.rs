@@ -35,6 +35,8 @@ pub(crate) type RowMap = BTreeMap<(&'static str, String), Map<String, Value>>;
 /// A sound file's changes: `None` retires the row.
 pub(crate) type Changes = BTreeMap<(&'static str, String), Option<Map<String, Value>>>;
 
+/// Under this name a token's hash is stored.
+const TOKEN_SHA256: &str = "token_sha256";
 const FILE_RULE: &str = "a register file is {\"v\":1, \"rulebook\":\"gd-2019\", …lists}";
 /// More are counted, not listed.
 const FAULTS_MAX: usize = 1000;
@@ -59,7 +61,7 @@ pub(crate) fn check(files: &[Value], current: &RowMap, rulebook_known: &dyn Fn(&
     let mut changes = Changes::new();
     let mut places = Places::new();
     for (number, file) in files.iter().enumerate() {
-        checker.file(number, file, rulebook_known, &mut changes, &mut places);
+        checker.file((number, file), current, rulebook_known, &mut changes, &mut places);
     }
     checker.references(current, &changes, &places);
     if checker.faults_beyond > 0 {
@@ -70,7 +72,14 @@ pub(crate) fn check(files: &[Value], current: &RowMap, rulebook_known: &dyn Fn(&
 }
 
 impl Checker {
-    fn file(&mut self, number: usize, file: &Value, rulebook_known: &dyn Fn(&str) -> bool, changes: &mut Changes, places: &mut Places) {
+    fn file(
+        &mut self,
+        (number, file): (usize, &Value),
+        current: &RowMap,
+        rulebook_known: &dyn Fn(&str) -> bool,
+        changes: &mut Changes,
+        places: &mut Places,
+    ) {
         let Some(object) = file.as_object() else {
             return self.file_fault(number, "type", "", "the file is not a JSON object".into());
         };
@@ -95,6 +104,7 @@ impl Checker {
             for (index, row) in rows.iter().enumerate() {
                 let place = Place { file: number, list, index };
                 let Some((key, row)) = self.row(&place, row) else { continue };
+                let row = row.map(|row| with_kept_token(list, &key, row, current));
                 if places.insert((list.name, key.clone()), (number, index)).is_some() {
                     let rule = format!("one row per {}", list.key.join(" and "));
                     self.fault(&place, "duplicate", None, rule, format!("{key} stands twice"));
@@ -147,7 +157,7 @@ impl Checker {
             }
         }
         if let Some(Value::String(token)) = stored.remove("token") {
-            stored.insert("token_sha256".into(), Value::String(sha256_hex(&token)));
+            stored.insert(TOKEN_SHA256.into(), Value::String(sha256_hex(&token)));
         }
         let key = row_key(list, &stored)?;
         Some((key, (!removed).then_some(stored)))
@@ -220,6 +230,15 @@ impl Checker {
             detail,
         });
     }
+}
+
+/// A gateway's token cannot be read back, so a row without one keeps the one that it has.
+fn with_kept_token(list: &List, key: &str, mut row: Map<String, Value>, current: &RowMap) -> Map<String, Value> {
+    let kept = current.get(&(list.name, key.to_string())).and_then(|row| row.get(TOKEN_SHA256));
+    if let (Some(kept), false) = (kept, row.contains_key(TOKEN_SHA256)) {
+        row.insert(TOKEN_SHA256.into(), kept.clone());
+    }
+    row
 }
 
 /// The key under which a row is stored; of several columns their JSON list, so that no two keys run together.

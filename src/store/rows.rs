@@ -1,11 +1,16 @@
 //! One register value against its column: sound as it is to be stored, or what is wrong.
 
+use std::collections::HashSet;
+
 use chrono::DateTime;
 use policy::calendar::{read_day, read_instant, show_instant};
 use policy::columns::ColumnKind;
 use policy::money::Yuan;
 use serde_json::{Map, Value};
 use wire::{credit_code, topic};
+
+/// Entries of a list within a row.
+const LIST_MAX: usize = 1000;
 
 /// What a column expects, in words, for messages and templates.
 pub(crate) fn rule_of(kind: ColumnKind) -> String {
@@ -39,7 +44,9 @@ pub(crate) fn checked(kind: ColumnKind, value: &Value) -> Result<Value, String> 
             _ => Err(format!("{row} is no row of the catalogue")),
         },
         (ColumnKind::Names, Value::Array(names)) => checked_names(names),
-        (ColumnKind::CostLines, Value::Array(lines)) => lines.iter().map(checked_cost_line).collect::<Result<_, _>>().map(Value::Array),
+        (ColumnKind::CostLines, Value::Array(lines)) if lines.len() <= LIST_MAX => {
+            lines.iter().map(checked_cost_line).collect::<Result<_, _>>().map(Value::Array)
+        }
         (ColumnKind::Names | ColumnKind::CostLines, other) => Err(format!("found {}, a list is expected", type_name(other))),
         (ColumnKind::Bool | ColumnKind::CatalogueRow, other) => Err(format!("found {}", type_name(other))),
         (kind, Value::String(text)) => checked_text(kind, text).map(Value::String),
@@ -86,10 +93,14 @@ fn checked_text(kind: ColumnKind, text: &str) -> Result<String, String> {
 }
 
 fn checked_names(names: &[Value]) -> Result<Value, String> {
+    if names.len() > LIST_MAX {
+        return Err(format!("{} entries, at most {LIST_MAX}", names.len()));
+    }
+    let mut seen = HashSet::new();
     for (index, name) in names.iter().enumerate() {
         match name {
             Value::String(text) if text_sound(text, 64) => {
-                if names[..index].contains(name) {
+                if !seen.insert(text) {
                     return Err(format!("{:?} stands twice", short(text)));
                 }
             }

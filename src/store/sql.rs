@@ -19,8 +19,10 @@ pub enum StoreError {
     Directory { path: PathBuf, source: std::io::Error },
     #[error("the data in {} is of version {found}, this program knows up to {known}: use the newer program", path.display())]
     Newer { path: PathBuf, found: i64, known: usize },
+    #[error("no space left for the database")]
+    Full,
     #[error("database: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(sqlx::Error),
     #[error(transparent)]
     Log(#[from] crate::log::LogError),
     #[error("stored facts: {0}")]
@@ -35,6 +37,16 @@ impl StoreError {
     }
 }
 
+/// SQLite's result code for a full disk.
+const SQLITE_FULL: &str = "13";
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.as_deref() == Some(SQLITE_FULL) { StoreError::Full } else { StoreError::Sql(error) }
+    }
+}
+
 /// The embedded store. Cheap to clone; several processes may open it, one of them the service.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -44,6 +56,7 @@ pub struct Store {
     pub(crate) writer: SqlitePool,
     /// A file of its own, so that refusals never wait for a checkpoint.
     pub(crate) quarantine: SqlitePool,
+    pub(crate) quarantine_readers: SqlitePool,
 }
 
 impl Store {
@@ -59,7 +72,8 @@ impl Store {
         let quarantine_path = dir.join("quarantine.db");
         let quarantine = connect(&quarantine_path, 1).await?;
         migrate(&quarantine, &quarantine_path, QUARANTINE_STEPS).await?;
-        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine })
+        let quarantine_readers = connect(&quarantine_path, READERS_MAX).await?;
+        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers })
     }
 
     pub fn log_dir(&self) -> PathBuf {
@@ -68,6 +82,7 @@ impl Store {
 
     pub async fn close(&self) {
         self.readers.close().await;
+        self.quarantine_readers.close().await;
         self.quarantine.close().await;
         self.writer.close().await;
     }
@@ -92,6 +107,11 @@ async fn connect(path: &Path, connections_max: u32) -> Result<SqlitePool, sqlx::
 }
 
 async fn migrate(pool: &SqlitePool, path: &Path, steps: &[&'static str]) -> Result<(), StoreError> {
+    // Mostly there is nothing to do, and then nobody need wait for the writer.
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(pool).await?;
+    if usize::try_from(found) == Ok(steps.len()) {
+        return Ok(());
+    }
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await?;
     let done = usize::try_from(found).unwrap_or(usize::MAX);

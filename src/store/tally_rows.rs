@@ -47,37 +47,30 @@ impl Store {
     pub async fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         merge_facts(&mut transaction, &checkpoint.facts).await?;
-        for (key, digest) in &checkpoint.identities {
-            sqlx::query("INSERT OR IGNORE INTO identity (key, digest) VALUES (?, ?)")
-                .bind(&key[..])
-                .bind(&digest[..])
-                .execute(&mut *transaction)
-                .await?;
-        }
+        put_identities(&mut transaction, &checkpoint.identities).await?;
         put_position(&mut transaction, &checkpoint.position).await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    /// Throws the facts away and writes others, as after reading the whole log anew.
-    pub async fn replace_facts(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    /// Throws the facts away and writes others that stand at the same position, as after reading the log anew. Gives the digests
+    /// before and after; `None`, and nothing done, if the checkpoint has moved.
+    pub async fn replace_facts(&self, anew: &Checkpoint) -> Result<Option<(FactsDigest, FactsDigest)>, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        if read_position(&mut transaction).await? != anew.position {
+            return Ok(None);
+        }
+        let before = facts_digest(&mut transaction).await?;
         for clear in
             ["DELETE FROM device_day", "DELETE FROM usage_day", "DELETE FROM carrier_day", "DELETE FROM sequence", "DELETE FROM identity"]
         {
             sqlx::query(clear).execute(&mut *transaction).await?;
         }
-        merge_facts(&mut transaction, &checkpoint.facts).await?;
-        for (key, digest) in &checkpoint.identities {
-            sqlx::query("INSERT INTO identity (key, digest) VALUES (?, ?)")
-                .bind(&key[..])
-                .bind(&digest[..])
-                .execute(&mut *transaction)
-                .await?;
-        }
-        put_position(&mut transaction, &checkpoint.position).await?;
+        merge_facts(&mut transaction, &anew.facts).await?;
+        put_identities(&mut transaction, &anew.identities).await?;
+        let after = facts_digest(&mut transaction).await?;
         transaction.commit().await?;
-        Ok(())
+        Ok(Some((before, after)))
     }
 
     /// Where the facts stand: everything in the log before is taken in.
@@ -144,27 +137,38 @@ impl Store {
         }
         Ok((facts, position))
     }
+}
 
-    pub async fn facts_digest(&self) -> Result<FactsDigest, StoreError> {
-        let mut digest = Sha256::new();
-        let mut rows = 0;
-        for table in [
-            "SELECT json_array('device', enterprise, day, device), facts FROM device_day ORDER BY 1",
-            "SELECT json_array('usage', enterprise, product, day, user, function_module, channel), facts FROM usage_day ORDER BY 1",
-            "SELECT json_array('carrier', enterprise, product, day, line, sessions, bytes, devices), x'' FROM carrier_day ORDER BY 1",
-        ] {
-            for row in sqlx::query(table).fetch_all(&self.readers).await? {
-                let key: String = row.try_get(0)?;
-                let facts: Vec<u8> = row.try_get(1)?;
-                digest.update((key.len() as u64).to_le_bytes());
-                digest.update(key);
-                digest.update((facts.len() as u64).to_le_bytes());
-                digest.update(facts);
-                rows += 1;
-            }
-        }
-        Ok(FactsDigest { sha256: hex::encode(digest.finalize()), rows })
+async fn put_identities(connection: &mut SqliteConnection, identities: &[(IdentityKey, ContentDigest)]) -> Result<(), StoreError> {
+    for (key, digest) in identities {
+        sqlx::query("INSERT OR IGNORE INTO identity (key, digest) VALUES (?, ?)")
+            .bind(&key[..])
+            .bind(&digest[..])
+            .execute(&mut *connection)
+            .await?;
     }
+    Ok(())
+}
+
+async fn facts_digest(connection: &mut SqliteConnection) -> Result<FactsDigest, StoreError> {
+    let mut digest = Sha256::new();
+    let mut rows = 0;
+    for table in [
+        "SELECT json_array('device', enterprise, day, device), facts FROM device_day ORDER BY 1",
+        "SELECT json_array('usage', enterprise, product, day, user, function_module, channel), facts FROM usage_day ORDER BY 1",
+        "SELECT json_array('carrier', enterprise, product, day, line, sessions, bytes, devices), x'' FROM carrier_day ORDER BY 1",
+    ] {
+        for row in sqlx::query(table).fetch_all(&mut *connection).await? {
+            let key: String = row.try_get(0)?;
+            let facts: Vec<u8> = row.try_get(1)?;
+            digest.update((key.len() as u64).to_le_bytes());
+            digest.update(key);
+            digest.update((facts.len() as u64).to_le_bytes());
+            digest.update(facts);
+            rows += 1;
+        }
+    }
+    Ok(FactsDigest { sha256: hex::encode(digest.finalize()), rows })
 }
 
 async fn merge_facts(connection: &mut SqliteConnection, facts: &Facts) -> Result<(), StoreError> {

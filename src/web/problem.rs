@@ -1,8 +1,11 @@
 //! Errors as RFC 9457 problem details.
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use monitor::JudgeError;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use store::StoreError;
 
@@ -50,8 +53,35 @@ impl Problem {
     }
 }
 
+/// The query, or a problem that says what is wrong with it.
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Problem> {
+        let read = axum::extract::Query::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Query(query)| Query(query)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
+/// A part of the path, or a problem that says what is wrong with it.
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
+        let read = axum::extract::Path::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Path(part)| Path(part)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
+        if let StoreError::Full = error {
+            return Problem::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string());
+        }
         tracing::error!(%error, "a request could not be answered");
         Problem::unavailable("the store cannot be read or written now")
     }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -80,11 +80,15 @@ async fn nothing_here(request: Request) -> Response {
 }
 
 async fn method_not_allowed() -> Problem {
-    Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "the path exists, but not with this method")
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path exists, but not with this method")
 }
 
 async fn count(State(state): State<WebState>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE && !response.headers().contains_key(header::CONTENT_TYPE) {
+        let detail = "Content-Encoding is not taken: send gzip, zstd or none";
+        response = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).into_response();
+    }
     state.metrics.requests.with_label_values(&[response.status().as_str()]).inc();
     response
 }

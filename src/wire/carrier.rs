@@ -1,6 +1,6 @@
 //! Carrier records: on that day that line of the enterprise was connected to the product's cloud endpoint.
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use compact_str::CompactString;
 
 use crate::credit_code;
@@ -137,7 +137,7 @@ fn day(value: Option<&Json<'_>>, path: &str, today: NaiveDate, faults: &mut Vec<
         return None;
     };
     let shaped = text.len() == 10 && text.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
-    match NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| shaped) {
+    match NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|day| shaped && day.year() >= 1970) {
         Some(day) if day > today => {
             faults.push(Fault::new(FaultCode::Future, path, format!("{day} is after today, {today}")));
             None

@@ -5,6 +5,8 @@ pub const REPORT_BYTES_MAX: usize = 256 * 1024;
 /// Entries of `devices`, and of `usage`.
 pub const ENTRIES_MAX: usize = 1000;
 pub const EVENTS_MAX: usize = 1000;
+/// Faults listed of one report; more are counted.
+pub const FAULTS_MAX: usize = 1000;
 pub const READINGS_MAX: usize = 64;
 /// Characters of a device, point, user, product or module name, a `boot` or an `id`.
 pub const NAME_CHARS_MAX: usize = 64;

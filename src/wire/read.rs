@@ -2,14 +2,19 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, Datelike, TimeDelta};
 use compact_str::CompactString;
 
 use crate::credit_code;
 use crate::fault::{Fault, FaultCode};
 use crate::json::Json;
-use crate::limits::{ACTIONS_MAX, ACTIVE_S_MAX, ENTRIES_MAX, EVENTS_MAX, NAME_CHARS_MAX, READINGS_MAX, REPORT_BYTES_MAX, TEXT_CHARS_MAX};
+use crate::limits::{
+    ACTIONS_MAX, ACTIVE_S_MAX, ENTRIES_MAX, EVENTS_MAX, FAULTS_MAX, NAME_CHARS_MAX, READINGS_MAX, REPORT_BYTES_MAX, TEXT_CHARS_MAX,
+};
 use crate::report::{Clock, DeviceEntry, EVENTS, Event, Instant, Quality, Reading, Report, State, UsageEntry};
+
+/// Years (UTC) that are written with four digits in every zone.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 
 /// Through which door a report comes; it decides which fields are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +63,17 @@ pub fn read_report(body: &[u8], context: &ReadContext<'_>) -> Readout {
     match Json::read(body) {
         Err(error) => refused(Fault::new(FaultCode::Json, "", error.to_string())),
         Ok(json @ Json::Object(_)) => {
-            let mut reader = Reader { faults: Vec::new(), unknown_fields: 0, path: String::new(), context };
+            let mut reader = Reader { faults: Vec::new(), faults_beyond: 0, unknown_fields: 0, path: String::new(), context };
             let report = reader.report(&json);
             let label = Label {
                 id: report.id.as_ref().map(ToString::to_string),
                 boot: report.boot.as_ref().map(ToString::to_string),
                 seq: report.seq,
             };
+            if reader.faults_beyond > 0 {
+                let detail = format!("and {} more faults", reader.faults_beyond);
+                reader.faults.push(Fault::new(FaultCode::Bound, "", detail));
+            }
             let report = if reader.faults.is_empty() { Ok(report) } else { Err(reader.faults) };
             Readout { report, unknown_fields: reader.unknown_fields, label }
         }
@@ -77,6 +86,8 @@ type Fields<'j, 'a, const N: usize> = [Option<&'j Json<'a>>; N];
 
 struct Reader<'c> {
     faults: Vec<Fault>,
+    /// Counted, not listed.
+    faults_beyond: usize,
     unknown_fields: u32,
     /// JSON Pointer of where we are.
     path: String,
@@ -297,7 +308,10 @@ impl Reader<'_> {
             self.fault(FaultCode::Type, format!("expected a text, found {}", json.type_name()));
             return None;
         };
-        let at = DateTime::parse_from_rfc3339(text).ok().and_then(|at| DateTime::from_timestamp_micros(at.timestamp_micros()));
+        let at = DateTime::parse_from_rfc3339(text)
+            .ok()
+            .and_then(|at| DateTime::from_timestamp_micros(at.timestamp_micros()))
+            .filter(|at| YEARS.contains(&at.year()));
         if at.is_none() {
             self.fault(FaultCode::Instant, format!("{:?}", cut(text)));
         }
@@ -416,7 +430,11 @@ impl Reader<'_> {
     }
 
     fn fault(&mut self, code: FaultCode, detail: impl Into<String>) {
-        self.faults.push(Fault::new(code, self.path.clone(), detail));
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(Fault::new(code, self.path.clone(), detail));
+        } else {
+            self.faults_beyond += 1;
+        }
     }
 
     fn fault_at(&mut self, name: &str, code: FaultCode, detail: impl Into<String>) {

@@ -117,6 +117,14 @@ fn bounds_are_refused_at_one_above() {
 }
 
 #[test]
+fn faults_beyond_a_thousand_are_counted_not_listed() {
+    let entry = r#"{"device":"","at":"x","quality":"X"}"#;
+    let faults = read(Door::Gateway, &gateway(&vec![entry; 1000].join(","))).report.unwrap_err();
+    assert_eq!(faults.len(), 1001);
+    assert_eq!((faults[1000].code, faults[1000].detail.as_str()), (FaultCode::Bound, "and 2000 more faults"));
+}
+
+#[test]
 fn equal_reports_have_equal_digests_whatever_their_writing() {
     let first = gateway(r#"{"device":"d","at":"2019-11-05T08:00:00+08:00","quality":"N","readings":{"a":1,"b":2.50}}"#);
     let again = r#"{"sent_at":"2019-11-05T08:00:09+08:00","devices":[{"readings":{"b":2.5,"a":1.0},"quality":"N","at":"2019-11-05T00:00:00Z","device":"d","x":1}],"seq":1,"boot":"b","v":1}"#;

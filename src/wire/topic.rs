@@ -49,6 +49,12 @@ pub fn report_topic_of(topic: &str, gateway: &str) -> bool {
     topic.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix(gateway)) == Some("/report")
 }
 
+/// Does the topic lie below the gateway's own?
+pub fn below_gateway(topic: &str, gateway: &str) -> bool {
+    let rest = topic.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix(gateway));
+    rest.is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
+}
+
 /// MQTT's grammar of topic names: no wildcards, no NUL.
 pub fn topic_name_valid(topic: &str) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#', '\0'])

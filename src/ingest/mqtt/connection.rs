@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use store::GatewayEntry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +22,11 @@ use crate::item::{Item, Outcome};
 
 const READ_BYTES: usize = 64 << 10;
 const READ_BYTES_IDLE: usize = 1 << 10;
+/// Nothing larger is kept of somebody who is not known yet.
+const CONNECT_BYTES_MAX: usize = 16 << 10;
+const SILENCE_MAX: Duration = Duration::from_secs(3600);
+/// Everything of a PUBLISH but topic and payload, at most.
+const PUBLISH_OVERHEAD_BYTES: usize = 16;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves one connection and counts how it ended.
@@ -55,7 +61,7 @@ impl<'d> Opening<'d> {
             Ok(Ok(connect)) => connect,
         };
         let mut out = BytesMut::new();
-        let gateway = match self.admit(&connect).await {
+        let (gateway, admitted) = match self.admit(&connect).await {
             Ok(gateway) => gateway,
             Err((refusal, reason)) => {
                 codec.refuse_connect(&mut out, refusal);
@@ -71,6 +77,7 @@ impl<'d> Opening<'d> {
             packet_bytes_max: self.door.options.packet_bytes_max(),
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
         };
+        let version_5 = codec.version_5();
         codec.connack(&mut out, &terms);
         let (membership, inbox) = self.door.sessions.enter(&connect.client_id, &gateway);
         let (outcomes_in, outcomes) = mpsc::unbounded_channel();
@@ -81,24 +88,24 @@ impl<'d> Opening<'d> {
             out,
             codec,
             will: connect.will,
+            packet_bytes_max: connect.packet_bytes_max,
             gateway,
+            admitted,
             membership,
             inbox,
             outcomes_in,
             outcomes,
             waiting: VecDeque::new(),
-            // One and a half times, as the standard says; MQTT 3.1.1 cannot be told of our bound and gets the same grace.
-            idle_max: Duration::from_millis(u64::from(keep_alive_s) * 1500),
+            idle_max: idle_max(keep_alive_s, connect.keep_alive_s, version_5),
             ending: None,
         })
     }
 
     async fn connect(&mut self) -> Result<(Codec, Connect), Ending> {
-        let packet_bytes_max = self.door.options.packet_bytes_max();
         let mut codec = None;
         loop {
             if codec.is_none() {
-                codec = Codec::detect(&mut self.input, packet_bytes_max)?;
+                codec = Codec::detect(&mut self.input, self.door.options.packet_bytes_max())?;
             }
             if let Some(codec) = &mut codec
                 && let Some(packet) = codec.decode(&mut self.input)?
@@ -107,6 +114,9 @@ impl<'d> Opening<'d> {
                 let codec = std::mem::replace(codec, Codec::V3(Default::default()));
                 return Ok((codec, *connect));
             }
+            if self.input.len() > CONNECT_BYTES_MAX {
+                return Err(Ending::PacketTooLarge);
+            }
             if self.stream.read_buf(&mut self.input).await.map_err(|_| Ending::Lost)? == 0 {
                 return Err(Ending::Lost);
             }
@@ -114,7 +124,7 @@ impl<'d> Opening<'d> {
     }
 
     /// The gateway that this is, or why it is not let in.
-    async fn admit(&self, connect: &Connect) -> Result<String, (ConnectRefusal, &'static str)> {
+    async fn admit(&self, connect: &Connect) -> Result<(String, GatewayEntry), (ConnectRefusal, &'static str)> {
         if connect.version_3_1 {
             return Err((ConnectRefusal::Version, "protocol_version"));
         }
@@ -126,15 +136,13 @@ impl<'d> Opening<'d> {
             return Err((ConnectRefusal::Busy, "unavailable"));
         }
         let directory = self.door.intake.register().directory();
-        if !directory.gateway(gateway).is_some_and(|entry| entry.token_matches(token)) {
-            return Err(bad_credentials);
-        }
+        let entry = directory.gateway(gateway).filter(|entry| entry.token_matches(token)).ok_or(bad_credentials)?;
         if !topic::client_id_valid(&connect.client_id, gateway) {
             return Err((ConnectRefusal::ClientId, "client_id"));
         }
         match &connect.will {
             Some((topic, _)) if !will_allowed(topic, gateway) => Err((ConnectRefusal::Will, "will")),
-            _ => Ok(gateway.to_string()),
+            _ => Ok((gateway.to_string(), entry.clone())),
         }
     }
 }
@@ -145,10 +153,20 @@ async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
+/// How long a client may be silent: one and a half times its keep alive, as the standard says. MQTT 3.1.1 cannot be told of a shorter
+/// one, so what it asked for holds; where it asked for none, silence is bounded all the same.
+fn idle_max(told_s: u16, asked_s: u16, version_5: bool) -> Duration {
+    match asked_s {
+        0 if !version_5 => SILENCE_MAX,
+        asked_s if !version_5 => Duration::from_millis(u64::from(asked_s) * 1500),
+        _ => Duration::from_millis(u64::from(told_s) * 1500),
+    }
+}
+
 /// A will lies below the gateway's own topics, but is none of the service's.
 fn will_allowed(topic: &str, gateway: &str) -> bool {
     topic::topic_name_valid(topic)
-        && topic.strip_prefix(topic::ROOT).and_then(|rest| rest.strip_prefix(gateway)).is_some_and(|rest| rest.starts_with('/'))
+        && topic::below_gateway(topic, gateway)
         && GatewayTopic::ALL.iter().all(|(service, _)| service.of(gateway) != topic)
 }
 
@@ -159,7 +177,11 @@ struct Connection<'d> {
     out: BytesMut,
     codec: Codec,
     will: Option<(String, Bytes)>,
+    /// The largest packet that the client takes.
+    packet_bytes_max: usize,
     gateway: String,
+    /// What the register said at CONNECT: another enterprise or token ends the connection.
+    admitted: GatewayEntry,
     membership: Membership,
     inbox: mpsc::Receiver<Delivery>,
     outcomes_in: mpsc::UnboundedSender<Vec<Outcome>>,
@@ -220,6 +242,10 @@ impl Connection<'_> {
     /// Decodes everything that has come and hands the reports of it to the intake as one batch.
     async fn take_packets(&mut self) {
         let received_at = self.door.intake.clock().now();
+        if self.door.intake.register().directory().gateway(&self.gateway) != Some(&self.admitted) {
+            self.ending = Some(Ending::GatewayRemoved);
+            return;
+        }
         let mut items: Vec<Item> = Vec::new();
         while self.ending.is_none() {
             match self.codec.decode(&mut self.input) {
@@ -249,7 +275,10 @@ impl Connection<'_> {
                     self.ending = Some(Ending::QosUnsupported);
                 } else if retain && self.codec.version_5() {
                     self.ending = Some(Ending::RetainUnsupported);
-                } else if self.waiting.len() >= usize::from(self.door.options.receive_maximum.get()) && self.codec.version_5() {
+                } else if qos == 1
+                    && self.codec.version_5()
+                    && self.unacknowledged() >= usize::from(self.door.options.receive_maximum.get())
+                {
                     self.ending = Some(Ending::ReceiveMaximum);
                 } else {
                     self.publish(&topic, packet_id, payload, received_at, items);
@@ -278,6 +307,17 @@ impl Connection<'_> {
         }
     }
 
+    /// QoS 1 publishes that wait for their PUBACK.
+    fn unacknowledged(&self) -> usize {
+        let most = usize::from(self.door.options.receive_maximum.get());
+        // Counting is needed only near the bound.
+        if self.waiting.len() < most {
+            self.waiting.len()
+        } else {
+            self.waiting.iter().filter(|(packet_id, _)| packet_id.is_some()).count()
+        }
+    }
+
     fn subscribe(&self, filter: &str) -> bool {
         let allowed = topic::subscription_allowed(filter, &self.gateway);
         if !allowed {
@@ -296,7 +336,7 @@ impl Connection<'_> {
     ) {
         let sender = Sender::Gateway(self.gateway.as_str().into());
         let refusal = if !topic::report_topic_of(topic, &self.gateway) {
-            if !topic::subscription_allowed(topic, &self.gateway) {
+            if !topic::below_gateway(topic, &self.gateway) {
                 self.ending = Some(Ending::ForeignTopic);
             }
             let detail = format!("{:?} is not {}", topic.chars().take(128).collect::<String>(), GatewayTopic::Report.of(&self.gateway));
@@ -346,15 +386,23 @@ impl Connection<'_> {
         }
     }
 
+    /// Tells the faults on the gateway's `refused` topic; as many as fit, the whole list is in the quarantine.
     fn tell_refused(&mut self, label: &Label, faults: &[Fault]) {
         let topic = GatewayTopic::Refused.of(&self.gateway);
-        let Ok(payload) =
-            serde_json::to_vec(&serde_json::json!({ "id": label.id, "boot": label.boot, "seq": label.seq, "faults": faults }))
-        else {
-            return;
+        let bytes_max = self.packet_bytes_max.saturating_sub(topic.len() + PUBLISH_OVERHEAD_BYTES);
+        let mut told = faults.len();
+        let payload = loop {
+            let omitted = faults.len() - told;
+            let message = serde_json::json!({
+                "id": label.id, "boot": label.boot, "seq": label.seq, "faults": &faults[..told], "faults_omitted": omitted,
+            });
+            let payload = message.to_string();
+            if payload.len() <= bytes_max || told == 0 {
+                break Bytes::from(payload);
+            }
+            told /= 2;
         };
-        let payload = Bytes::from(payload);
-        if self.membership.subscribed_to(&topic) {
+        if self.membership.subscribed_to(&topic) && payload.len() <= bytes_max {
             self.codec.publish(&mut self.out, &topic, payload.clone(), false);
         }
         self.door.sessions.deliver_to_gateway(&self.gateway, &self.membership, &topic, &payload);

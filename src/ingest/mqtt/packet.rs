@@ -45,7 +45,14 @@ pub(crate) struct Connect {
     pub(crate) keep_alive_s: u16,
     pub(crate) will: Option<(String, Bytes)>,
     pub(crate) version_3_1: bool,
+    /// The largest packet that the client takes, as it says or as clients usually do.
+    pub(crate) packet_bytes_max: usize,
 }
+
+/// Many clients take no more than 10 KiB unless told otherwise.
+const CLIENT_PACKET_BYTES: usize = 8 << 10;
+/// Larger messages than this are of no use to a gateway.
+const CLIENT_PACKET_BYTES_MAX: usize = 256 << 10;
 
 /// Why a connection is refused at CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,6 +338,7 @@ fn inbound_v3(packet: v3::Packet) -> Inbound {
             keep_alive_s: connect.keep_alive,
             will: connect.last_will.map(|will| (will.topic.to_string(), will.message)),
             version_3_1: connect.protocol.0 == 3,
+            packet_bytes_max: CLIENT_PACKET_BYTES,
         })),
         v3::Packet::Publish(publish) => inbound_publish(*publish),
         v3::Packet::Subscribe { packet_id, topic_filters } => {
@@ -360,6 +368,9 @@ fn inbound_v5(packet: v5::Packet) -> Inbound {
             keep_alive_s: connect.keep_alive,
             will: connect.last_will.map(|will| (will.topic.to_string(), will.message)),
             version_3_1: false,
+            packet_bytes_max: connect
+                .max_packet_size
+                .map_or(CLIENT_PACKET_BYTES, |size| usize::try_from(size.get()).unwrap_or(usize::MAX).min(CLIENT_PACKET_BYTES_MAX)),
         })),
         v5::Packet::Publish(publish) => inbound_publish(*publish),
         v5::Packet::Subscribe(subscribe) => Inbound::Subscribe {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use ingest::{Item, Outcome};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use store::KeyRole;
 
 use super::body;
-use crate::problem::Problem;
+use crate::problem::{Problem, Query};
 use crate::state::{Caller, WebState};
 
 #[derive(Deserialize)]

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use store::{ImportError, KeyRole};
 
 use super::body;
-use crate::problem::Problem;
+use crate::problem::{Path, Problem};
 use crate::state::{Caller, WebState};
 
 pub async fn import(State(state): State<WebState>, caller: Caller, headers: HeaderMap, request: Body) -> Result<Json<Value>, Problem> {

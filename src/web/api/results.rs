@@ -1,7 +1,7 @@
 //! Results: the newest, the one in force at an instant, all of a voucher, and the feed of all.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use store::{KeyRole, ResultFilter, StoreError, StoredResult};
 
 use super::vouchers::{AsOf, visible};
-use crate::problem::Problem;
+use crate::problem::{Path, Problem, Query};
 use crate::state::{Caller, WebState};
 
 const FEED_PAGE: i64 = 500;
@@ -67,11 +67,13 @@ pub async fn feed(State(state): State<WebState>, caller: Caller, Query(query): Q
     let register = state.register.register();
     let results = state.store.results_after(&ResultFilter { after, limit: FEED_PAGE }).await?;
     let cursor = results.last().map_or(after, |result| result.position).to_string();
-    let wanted = |result: &StoredResult| {
-        register.vouchers.get(&result.voucher).is_some_and(|voucher| {
+    let wanted = |result: &StoredResult| match register.vouchers.get(&result.voucher) {
+        Some(voucher) => {
             let city = register.enterprises.get(&voucher.enterprise).map(|enterprise| enterprise.city.as_str());
             caller.sees(&register, voucher) && (query.city.is_empty() || city == Some(&query.city))
-        })
+        }
+        // A voucher that has left the register belongs to no city any more, but its results stay in the feed of those who see all.
+        None => caller.scope().is_none() && query.city.is_empty(),
     };
     let items = results.into_iter().filter(wanted).map(raw).collect::<Result<_, _>>()?;
     Ok(Json(FeedPage { items, cursor }))

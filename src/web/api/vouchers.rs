@@ -1,7 +1,7 @@
 //! Vouchers, and judging on demand.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use policy::calendar::{read_instant, show_instant};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::KeyRole;
 
 use crate::listing::{VoucherLine, VoucherQuery, vouchers};
-use crate::problem::Problem;
+use crate::problem::{Path, Problem, Query};
 use crate::state::{Caller, WebState};
 
 const READERS: &[KeyRole] = &[KeyRole::Admin, KeyRole::Platform, KeyRole::Supplier];
@@ -75,7 +75,11 @@ pub async fn judge(
 ) -> Result<impl IntoResponse, Problem> {
     caller.must_be(&[KeyRole::Admin, KeyRole::Platform])?;
     visible(&state, &caller, &id).await?;
-    let judged = state.monitor.judge_voucher(&id, as_of.read()?).await?;
+    let as_of = as_of.read()?;
+    if as_of.is_some_and(|as_of| as_of > state.clock.now()) {
+        return Err(Problem::bad_request("as_of lies in the future: nothing can be judged as of then"));
+    }
+    let judged = state.monitor.judge_voucher(&id, as_of).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], judged.stored.body))
 }
 
