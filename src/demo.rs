@@ -155,7 +155,6 @@ fn invite(doors: &Doors, world: &World, keys: &Keys, config: &Config) -> Result<
 
 /// Progress is seen at once, also through a pipe.
 fn say(line: &str) {
-    println!("{line}");
     // Nobody may be reading any more; the demo goes on.
-    let _ = std::io::stdout().flush();
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,6 +1,7 @@
 //! Starts the service's parts in their order, and stops them in the reverse.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,14 +184,17 @@ impl Announce for FeedAnnouncer {
 /// `shangyun serve`: runs until it is told to stop.
 pub async fn run(config: &Config) -> Result<()> {
     let service = Service::start(config, Clock::system()).await?;
-    println!("pages and API  http://{}/", service.http);
-    println!("metrics        http://{}/metrics", service.admin);
-    println!("MQTT           mqtt://{}", service.mqtt);
+    let addresses = format!(
+        "pages and API  http://{}/\nmetrics        http://{}/metrics\nMQTT           mqtt://{}\n",
+        service.http, service.admin, service.mqtt
+    );
+    // Whoever started it may not be reading; that is no reason not to serve.
+    let _ = std::io::stdout().write_all(addresses.as_bytes());
     if !service.http.ip().is_loopback() {
         tracing::warn!("pages are shown on loopback only until there is a login; the API is open to keys");
     }
     stop_asked().await?;
-    println!("stopping");
+    tracing::info!("stopping");
     service.stop().await;
     Ok(())
 }

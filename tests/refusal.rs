@@ -169,19 +169,24 @@ fn a_dry_run_says_the_faults_and_changes_nothing() {
     assert_eq!(site.push(&key, &[sound("r-1")])[0]["status"], "accepted", "the dry run took nothing");
 }
 
+fn encoded(encoding: &str, body: &[u8]) -> Vec<u8> {
+    match encoding {
+        "gzip" => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(body).unwrap();
+            encoder.finish().unwrap()
+        }
+        "zstd" => zstd::encode_all(body, 0).unwrap(),
+        _ => body.to_vec(),
+    }
+}
+
 #[test]
 fn one_report_an_array_and_ndjson_are_taken_plain_gzipped_and_with_zstd() {
     let site = site();
     let key = site.key("supplier", Some("S-1"));
     let url = format!("{}/api/v1/reports", site.service.http);
-    let gzip = |body: &[u8]| {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(body).unwrap();
-        encoder.finish().unwrap()
-    };
-    let encodings: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 3] =
-        [("identity", &|body| body.to_vec()), ("gzip", &gzip), ("zstd", &|body| zstd::encode_all(body, 0).unwrap())];
-    for (name, encode) in encodings {
+    for name in ["identity", "gzip", "zstd"] {
         let ndjson = format!("{}\n{}\n", sound(&format!("{name}-3")), sound(&format!("{name}-4")));
         let bodies = [
             (sound(&format!("{name}-0")).to_string(), "application/json", 1),
@@ -193,7 +198,7 @@ fn one_report_an_array_and_ndjson_are_taken_plain_gzipped_and_with_zstd() {
             if name != "identity" {
                 headers.push(("Content-Encoding", name));
             }
-            let answer = http::post(&url, &key, &encode(body.as_bytes()), &headers);
+            let answer = http::post(&url, &key, &encoded(name, body.as_bytes()), &headers);
             let results = answer.json()["results"].as_array().unwrap_or_else(|| panic!("{name}: {}", answer.body)).clone();
             assert_eq!(results.len(), count);
             assert!(results.iter().all(|result| result["status"] == "accepted"), "{results:?}");
@@ -231,15 +236,29 @@ fn errors_are_problem_details_with_a_request_id() {
     assert_problem(&site.get("/api/v1/no-such-thing", &site.admin), 404);
     assert_problem(&site.get("/api/v1/reports", &supplier), 405);
     assert_problem(&push(&supplier, &vec![b' '; (8 << 20) + 1], &[]), 413);
-    let bomb = zstd::encode_all(&vec![b' '; 64 << 20][..], 0).unwrap();
+    let bomb = encoded("zstd", &vec![b' '; 64 << 20]);
     assert_problem(&push(&supplier, &bomb, &[("Content-Encoding", "zstd")]), 413);
     assert_problem(&push(&supplier, format!("[{}{report}]", format!("{report},").repeat(1000)).as_bytes(), &[]), 413);
     assert_problem(&push(&supplier, report.as_bytes(), &[("Content-Type", "text/xml")]), 415);
-    assert_problem(&push(&supplier, report.as_bytes(), &[("Content-Encoding", "br")]), 415);
     assert_problem(&site.post("/api/v1/register", &site.admin, &json!({"v": 2})), 422);
     let answer = site.get("/api/v1/vouchers", &site.admin);
     assert!(answer.status == 200 && !answer.header("x-request-id").is_empty());
     assert_eq!(site.service.reports("accepted"), 0);
+}
+
+/// What fails before any handler of ours sees it, is told in the same form.
+#[test]
+fn unreadable_paths_queries_and_encodings_are_problem_details_too() {
+    let site = site();
+    let supplier = site.key("supplier", Some("S-1"));
+    let faults = [
+        site.post("/api/v1/reports?dry_run=perhaps", &supplier, &sound("r-1")),
+        site.get("/api/v1/quarantine?before=yesterday", &supplier),
+        site.get("/api/v1/vouchers/%FF", &site.admin),
+    ];
+    faults.iter().for_each(|answer| assert_problem(answer, 400));
+    let url = format!("{}/api/v1/reports", site.service.http);
+    assert_problem(&http::post(&url, &supplier, b"{}", &[("Content-Encoding", "br")]), 415);
 }
 
 #[test]
@@ -275,8 +294,18 @@ fn suppliers_and_platforms_see_only_what_is_theirs() {
     assert_problem(&site.post("/api/v1/vouchers/V-1/judge", &foshan, &Value::Null), 404);
     assert_eq!(site.post("/api/v1/vouchers/V-2/judge", &foshan, &Value::Null).status, 200);
     assert_eq!(site.get("/api/v1/vouchers", &everywhere).json()["items"].as_array().unwrap().len(), 2);
-    assert_problem(&site.get("/api/v1/gateways/gw-1", &foshan), 404);
-    assert_eq!(site.get("/api/v1/gateways/gw-1", &everywhere).status, 200);
+    assert_problem(&site.get("/api/v1/gateways/gw-1", &everywhere), 403);
+}
+
+#[test]
+fn a_reading_may_lie_two_minutes_ahead_and_no_further() {
+    let site = site();
+    let key = site.key("supplier", Some("S-1"));
+    let ahead =
+        |id: &str, seconds: i64| device_reports(id, 1, &device_names("SN", 1), &[Utc::now() + TimeDelta::seconds(seconds)]).remove(0);
+    let results = site.push(&key, &[ahead("near", 100), ahead("far", 140)]);
+    assert_eq!((&results[0]["status"], &results[1]["status"]), (&json!("accepted"), &json!("refused")));
+    assert_eq!((&results[1]["faults"][0]["code"], &results[1]["faults"][0]["path"]), (&json!("future"), &json!("/devices/0/at")));
 }
 
 /// A report about another supplier's product, or of an unknown enterprise, is refused.

@@ -4,6 +4,7 @@ pub mod history;
 pub mod http;
 pub mod mqtt;
 pub mod register;
+pub mod street;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -225,6 +226,13 @@ impl Site {
     /// Stops the service in good order; the directory stays.
     pub fn stop(self) -> (tempfile::TempDir, PathBuf) {
         self.service.stop();
+        let data = self.dir.path().join("data");
+        (self.dir, data)
+    }
+
+    /// Kills the service; the directory stays.
+    pub fn kill(self) -> (tempfile::TempDir, PathBuf) {
+        self.service.kill();
         let data = self.dir.path().join("data");
         (self.dir, data)
     }

@@ -1,0 +1,60 @@
+//! The MQTT door with a well-behaved gateway at work, whatever the others do.
+
+use serde_json::Value;
+
+use super::mqtt::{Hello, Mqtt, Neighbour};
+use super::register::{GUANGZHOU, Register};
+use super::{Site, wait_for};
+
+/// A service with a neighbour who must go on whatever the others do.
+pub struct Street {
+    pub site: Site,
+    neighbour: Neighbour,
+}
+
+impl Street {
+    pub fn new() -> Street {
+        let register = ["gw-1", "gw-2", "gw-n"]
+            .iter()
+            .zip(1..)
+            .fold(Register::new(), |register, (gateway, n)| register.enterprise(n, GUANGZHOU).gateway(gateway, n));
+        let site = Site::new(register.file());
+        let neighbour = Neighbour::start(site.service.mqtt, "gw-n");
+        Street { site, neighbour }
+    }
+
+    pub fn connect(&self, version: u8) -> Mqtt {
+        Mqtt::connect(self.site.service.mqtt, version, "gw-1")
+    }
+
+    pub fn hello(&self, hello: Hello<'_>) -> u8 {
+        Mqtt::open(self.site.service.mqtt, hello).1
+    }
+
+    /// Connections that ended for this reason.
+    pub fn ended(&self, reason: &str) -> u64 {
+        self.site.service.metric(&format!("shangyun_ingest_mqtt_connections_ended_total{{reason=\"{reason}\"}}"))
+    }
+
+    pub fn await_ended(&self, reason: &str, count: u64) {
+        wait_for("the ending is counted", || (self.ended(reason) == count).then_some(()));
+    }
+
+    /// Codes of the newest refusals of this gateway, the newest first.
+    pub fn quarantined(&self, gateway: &str) -> Vec<String> {
+        let items = self.site.get(&format!("/api/v1/quarantine?kind=gateway&sender={gateway}"), &self.site.admin).json()["items"].clone();
+        items.as_array().unwrap().iter().map(|item| item["faults"][0]["code"].as_str().unwrap().to_string()).collect()
+    }
+
+    pub fn boots(&self, gateway: &str) -> Value {
+        self.site.get(&format!("/api/v1/gateways/{gateway}"), &self.site.admin).json()["boots"].clone()
+    }
+
+    /// The neighbour is answered now, and every report of it was accepted; nobody else's was but `others`.
+    pub fn all_well(self, others: u64) {
+        self.neighbour.goes_on();
+        let theirs = self.neighbour.finish();
+        assert_eq!(self.site.service.reports("accepted"), theirs + others);
+        wait_for("no connection is left behind", || (self.site.service.metric("shangyun_ingest_mqtt_connections") == 0).then_some(()));
+    }
+}
