@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use drive::machines::{AgentSetup, DeviceSetup, Machine, MachineKind, agent_config, serve};
+use drive::agent_setup::{AgentSetup, DeviceSetup, agent_config};
+use drive::machines::{Machine, MachineKind};
+use drive::modbus_server::serve;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use chrono::Utc;
-use drive::machines::{AgentSetup, DeviceSetup, Machine, MachineKind, agent_config, serve};
+use drive::agent_setup::{AgentSetup, DeviceSetup, agent_config};
+use drive::machines::{Machine, MachineKind};
+use drive::modbus_server::serve;
 use serde_json::{Value, json};
 use support::history::{device_reports, effective_instants};
 use support::register::{GUANGZHOU, Register, TOKEN, device_names};

@@ -12,8 +12,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::agent_setup::{AgentSetup, DeviceSetup, agent_config};
 use crate::history::{Doors, push_day};
-use crate::machines::{AgentSetup, DeviceSetup, Machine, agent_config, serve};
+use crate::machines::Machine;
+use crate::modbus_server::serve;
 use crate::world::{Behaviour, GatewayPlan, World, shanghai_day};
 
 const REPORT_EVERY_S: f64 = 10.0;

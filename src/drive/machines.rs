@@ -1,19 +1,11 @@
-//! Simulated machines behind Modbus/TCP. What a machine does follows from its kind, its seed and the instant alone,
+//! Simulated machines. What a machine does follows from its kind, its seed and the instant alone,
 //! so that a poll over the wire and a history made without one tell the same story.
 
-use std::fmt::Write as _;
-use std::future::{Ready, ready};
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use edge::point::{Block, Point, Table, Value, ValueType, WordOrder, requests};
 use edge::report::{Entry, Identity, Quality, State};
-use tokio::net::TcpListener;
-use tokio_modbus::server::Service;
-use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
-use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
 
 const POWER: &str = "功率_kw";
 const RUNNING: &str = "运行";
@@ -106,7 +98,7 @@ impl MachineKind {
     }
 
     /// The rules by which an agent derives the state, first match first.
-    fn rules(self) -> Vec<(&'static str, String)> {
+    pub(crate) fn rules(self) -> Vec<(&'static str, String)> {
         let mut rules = vec![
             ("running_when", format!(r#"{{ point = "{RUNNING}", is = true }}"#)),
             ("stopped_when", format!(r#"{{ point = "{POWER}", below = 0.05 }}"#)),
@@ -151,7 +143,7 @@ impl Registers {
     }
 
     /// The answer to a read; `None` if it reaches beyond the table.
-    fn read(&self, table: Table, address: u16, quantity: u16) -> Option<Block> {
+    pub(crate) fn read(&self, table: Table, address: u16, quantity: u16) -> Option<Block> {
         let range = usize::from(address)..usize::from(address) + usize::from(quantity);
         Some(match table {
             Table::Coil => Block::Bits(self.coils.get(range)?.to_vec()),
@@ -349,210 +341,14 @@ fn slot_of(at: DateTime<Utc>) -> (usize, f64) {
     (slot, (second % SLOT_S) as f64 + f64::from(at.timestamp_subsec_millis().min(999)) / 1000.0)
 }
 
-/// Serves machines as the unit ids 1, 2, … of one Modbus/TCP server, until an accept fails. At most 255 units.
-pub async fn serve(listener: TcpListener, units: Vec<Machine>, now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> io::Result<()> {
-    let units = Units { machines: units.into(), now: Arc::new(now) };
-    let accept = |stream, from| {
-        let units = units.clone();
-        async move { accept_tcp_connection(stream, from, move |_| Ok(Some(units.clone()))) }
-    };
-    // A client that goes away is no fault of the machine.
-    Server::new(listener).serve(&accept, |_| {}).await
-}
-
-#[derive(Clone)]
-struct Units {
-    machines: Arc<[Machine]>,
-    now: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
-}
-
-impl Units {
-    fn answer(&self, unit_id: u8, request: &Request<'_>) -> Result<Response, ExceptionCode> {
-        let (table, address, quantity) = match *request {
-            Request::ReadCoils(address, quantity) => (Table::Coil, address, quantity),
-            Request::ReadDiscreteInputs(address, quantity) => (Table::Discrete, address, quantity),
-            Request::ReadInputRegisters(address, quantity) => (Table::Input, address, quantity),
-            Request::ReadHoldingRegisters(address, quantity) => (Table::Holding, address, quantity),
-            _ => return Err(ExceptionCode::IllegalFunction),
-        };
-        if quantity == 0 || quantity > table.quantity_max() {
-            return Err(ExceptionCode::IllegalDataValue);
-        }
-        let index = usize::from(unit_id).checked_sub(1);
-        let machine = index.and_then(|index| self.machines.get(index)).ok_or(ExceptionCode::GatewayTargetDevice)?;
-        let block = machine.registers((self.now)()).read(table, address, quantity).ok_or(ExceptionCode::IllegalDataAddress)?;
-        match (table, block) {
-            (Table::Coil, Block::Bits(bits)) => Ok(Response::ReadCoils(bits)),
-            (Table::Discrete, Block::Bits(bits)) => Ok(Response::ReadDiscreteInputs(bits)),
-            (Table::Input, Block::Words(words)) => Ok(Response::ReadInputRegisters(words)),
-            (Table::Holding, Block::Words(words)) => Ok(Response::ReadHoldingRegisters(words)),
-            _ => Err(ExceptionCode::ServerDeviceFailure),
-        }
-    }
-}
-
-impl Service for Units {
-    type Request = SlaveRequest<'static>;
-    type Response = Response;
-    type Exception = ExceptionCode;
-    type Future = Ready<Result<Response, ExceptionCode>>;
-
-    fn call(&self, request: Self::Request) -> Self::Future {
-        ready(self.answer(request.slave, &request.request))
-    }
-}
-
-/// What an agent's configuration needs to know beside the machines.
-#[derive(Clone, Debug)]
-pub struct AgentSetup {
-    pub gateway: String,
-    pub token: String,
-    pub enterprise: Option<String>,
-    pub broker_url: String,
-    pub spool_dir: String,
-    pub report_every_s: f64,
-    pub poll_ms: u64,
-    pub devices: Vec<DeviceSetup>,
-}
-
-#[derive(Clone, Debug)]
-pub struct DeviceSetup {
-    pub name: String,
-    pub address: SocketAddr,
-    pub unit_id: u8,
-    pub kind: MachineKind,
-}
-
-/// The configuration (TOML) of an agent that reads these machines.
-pub fn agent_config(setup: &AgentSetup) -> String {
-    let quoted = |text: &str| toml::Value::String(text.to_string()).to_string();
-    let mut out = format!("[gateway]\nid = {}\ntoken = {}\n", quoted(&setup.gateway), quoted(&setup.token));
-    // Writing to a String cannot fail.
-    if let Some(enterprise) = &setup.enterprise {
-        let _ = writeln!(out, "enterprise = {}", quoted(enterprise));
-    }
-    let _ = writeln!(out, "\n[broker]\nurl = {}\n\n[spool]\ndir = {}", quoted(&setup.broker_url), quoted(&setup.spool_dir));
-    let _ = writeln!(out, "\n[report]\nevery_s = {:?}", setup.report_every_s);
-    for device in &setup.devices {
-        let _ = writeln!(out, "\n[[device]]\nname = {}\naddress = \"tcp://{}\"", quoted(&device.name), device.address);
-        let _ = writeln!(out, "unit_id = {}\npoll_ms = {}", device.unit_id, setup.poll_ms);
-        for (key, rule) in device.kind.rules() {
-            let _ = writeln!(out, "{key} = {rule}");
-        }
-        for point in device.kind.points() {
-            let _ = writeln!(out, "\n[[device.point]]\nname = {}\ntable = {:?}", quoted(&point.name), point.table.name());
-            let _ = writeln!(out, "address = {}\ntype = {:?}", point.address, point.value_type.name());
-            if point.value_type.quantity() == 2 {
-                let order = WordOrder::ALL.iter().find(|(order, _)| *order == point.word_order).map_or("", |(_, name)| name);
-                let _ = writeln!(out, "word_order = {order:?}");
-            }
-            if point.value_type != ValueType::Bool {
-                let _ = writeln!(out, "scale = {:?}", point.scale);
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio_modbus::client::{Client, tcp};
-    use tokio_modbus::{Slave, slave::SlaveContext};
-
     use super::*;
 
     const WEDNESDAY_MORNING: &str = "2019-11-06T10:02:03+08:00";
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
-    }
-
-    async fn serve_all(now: DateTime<Utc>) -> (SocketAddr, Vec<Machine>) {
-        let machines: Vec<Machine> = MachineKind::ALL.iter().zip(7..).map(|(kind, seed)| Machine::new(*kind, seed)).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, machines.clone(), move || now));
-        (address, machines)
-    }
-
-    #[tokio::test]
-    async fn what_is_read_over_tcp_equals_readings_at() {
-        let now = at(WEDNESDAY_MORNING);
-        let (address, machines) = serve_all(now).await;
-        let mut client = tcp::connect(address).await.unwrap();
-        for (unit_id, machine) in (1..).zip(&machines) {
-            client.set_slave(Slave(unit_id));
-            let points = machine.kind().points();
-            let mut read = vec![None; points.len()];
-            for request in requests(&points) {
-                let (address, quantity) = (request.address, request.quantity);
-                let block = match request.table {
-                    Table::Coil => client.call(Request::ReadCoils(address, quantity)).await,
-                    Table::Discrete => client.call(Request::ReadDiscreteInputs(address, quantity)).await,
-                    Table::Input => client.call(Request::ReadInputRegisters(address, quantity)).await,
-                    Table::Holding => client.call(Request::ReadHoldingRegisters(address, quantity)).await,
-                };
-                let block = match block.unwrap().unwrap() {
-                    Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits) => Block::Bits(bits),
-                    Response::ReadInputRegisters(words) | Response::ReadHoldingRegisters(words) => Block::Words(words),
-                    other => panic!("{other:?}"),
-                };
-                request
-                    .points
-                    .iter()
-                    .for_each(|(i, start)| read[*i] = Some((points[*i].name.clone(), points[*i].decode(&block, *start).unwrap())));
-            }
-            assert_eq!(read.into_iter().map(Option::unwrap).collect::<Vec<_>>(), machine.readings_at(now), "{:?}", machine.kind());
-        }
-    }
-
-    #[tokio::test]
-    async fn absent_units_and_registers_and_writes_answer_with_exceptions() {
-        let (address, _) = serve_all(at(WEDNESDAY_MORNING)).await;
-        let mut client = tcp::connect(address).await.unwrap();
-        for (unit_id, request, expected) in [
-            (1, Request::ReadInputRegisters(0, 8), ExceptionCode::IllegalDataAddress),
-            (9, Request::ReadInputRegisters(0, 1), ExceptionCode::GatewayTargetDevice),
-            (1, Request::WriteSingleRegister(0, 1), ExceptionCode::IllegalFunction),
-        ] {
-            client.set_slave(Slave(unit_id));
-            assert_eq!(client.call(request).await.unwrap(), Err(expected));
-        }
-    }
-
-    #[test]
-    fn an_agent_with_the_generated_configuration_sees_every_state_as_it_is() {
-        let devices = MachineKind::ALL.map(|kind| DeviceSetup {
-            name: format!("{} \"一号\"", kind.name()),
-            address: SocketAddr::from(([127, 0, 0, 1], 1502)),
-            unit_id: 1,
-            kind,
-        });
-        let setup = AgentSetup {
-            gateway: "gw-1".into(),
-            token: "t\\".into(),
-            enterprise: Some("91440300708461136T".into()),
-            broker_url: "mqtt://127.0.0.1:1883".into(),
-            spool_dir: "/tmp/spool".into(),
-            report_every_s: 1.0,
-            poll_ms: 500,
-            devices: devices.to_vec(),
-        };
-        let config = edge::Config::read(&agent_config(&setup), []).unwrap();
-        assert_eq!(config.devices.len(), MachineKind::ALL.len());
-        let mut seen = std::collections::BTreeSet::new();
-        for (device, kind) in config.devices.iter().zip(MachineKind::ALL) {
-            assert_eq!(device.points, kind.points());
-            let machine = Machine::new(kind, 3);
-            for slot in 0..2 * WEEK_SLOTS as i64 {
-                let now = at(WEDNESDAY_MORNING) + chrono::Duration::seconds(slot * SLOT_S);
-                let readings = machine.readings_at(now);
-                assert_eq!(readings.len(), device.points.len());
-                assert_eq!(device.state(&readings), Some(machine.state_at(now)), "{kind:?} {now}");
-                seen.insert(format!("{:?}", machine.state_at(now)));
-            }
-        }
-        assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["Fault", "Idle", "Running", "Stopped"]);
     }
 
     #[test]

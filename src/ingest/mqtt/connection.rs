@@ -197,6 +197,8 @@ impl Connection<'_> {
     async fn run(mut self) -> Ending {
         let mut idle_until = Instant::now() + self.idle_max;
         let mut stopping = self.door.stopping.clone();
+        // A client need not wait for its CONNACK: packets may have come with the CONNECT.
+        self.take_packets().await;
         let ending = loop {
             if let Err(ending) = self.write().await {
                 break ending;
