@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use support::history::gateway_report;
-use support::mqtt::{Hello, Mqtt, Packet, V3, V5};
+use support::mqtt::{Hello, Mqtt, Packet, V3, V5, publish_packet};
 use support::street::Street;
 
 const REPORT: &str = "shangyun/v1/gw-1/report";
@@ -81,4 +81,17 @@ fn who_is_silent_longer_than_its_keep_alive_is_cut_off_and_who_pings_is_not() {
     assert_eq!((silent_3.rest(), silent_5.rest()), (vec![], vec![Packet::Disconnect(0x8D)]));
     drop(alive);
     street.all_well(0);
+}
+
+#[test]
+fn a_report_that_comes_in_one_piece_with_the_connect_is_acknowledged() {
+    let street = Street::new();
+    for (version, seq) in [(V3, 1), (V5, 2)] {
+        let report = gateway_report("b", seq, "SN-1", Utc::now()).to_string();
+        let publish = publish_packet(version, REPORT, 1, false, 7, &report);
+        let (mut mqtt, code) = Mqtt::open_and_go_on(street.site.service.mqtt, Hello::of(version, "gw-1"), &publish);
+        assert_eq!(code, 0);
+        assert_eq!(mqtt.read(), Some(Packet::Puback { id: 7, reason: 0 }));
+    }
+    street.all_well(2);
 }

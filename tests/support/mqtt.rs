@@ -71,9 +71,26 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
+pub fn publish_packet(version: u8, topic: &str, qos: u8, retain: bool, id: u16, payload: &str) -> Vec<u8> {
+    let mut body = text(topic);
+    if qos > 0 {
+        body.extend(id.to_be_bytes());
+    }
+    if version == V5 {
+        body.push(0);
+    }
+    body.extend(payload.as_bytes());
+    packet(0x30 | qos << 1 | u8::from(retain), &body)
+}
+
 impl Mqtt {
     /// Connects, and gives the CONNACK's code.
     pub fn open(address: SocketAddr, hello: Hello<'_>) -> (Mqtt, u8) {
+        Mqtt::open_and_go_on(address, hello, &[])
+    }
+
+    /// Connects, with more bytes sent in one piece with the CONNECT.
+    pub fn open_and_go_on(address: SocketAddr, hello: Hello<'_>, more: &[u8]) -> (Mqtt, u8) {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -91,7 +108,7 @@ impl Mqtt {
         }
         body.extend(text(hello.user));
         body.extend(text(hello.password));
-        mqtt.send(&packet(0x10, &body));
+        mqtt.send(&[&packet(0x10, &body), more].concat());
         match mqtt.read() {
             Some(Packet::Connack(code)) => (mqtt, code),
             other => panic!("no CONNACK: {other:?}"),
@@ -115,15 +132,7 @@ impl Mqtt {
     }
 
     pub fn publish_as(&mut self, topic: &str, qos: u8, retain: bool, id: u16, payload: &str) {
-        let mut body = text(topic);
-        if qos > 0 {
-            body.extend(id.to_be_bytes());
-        }
-        if self.version == V5 {
-            body.push(0);
-        }
-        body.extend(payload.as_bytes());
-        self.send(&packet(0x30 | qos << 1 | u8::from(retain), &body));
+        self.send(&publish_packet(self.version, topic, qos, retain, id, payload));
     }
 
     /// Subscribes with QoS 1 and gives the SUBACK's codes; nothing else may come meanwhile.

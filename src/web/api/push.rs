@@ -4,7 +4,9 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use ingest::{Item, Outcome};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use ingest::{Intake, Item, Outcome};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::KeyRole;
@@ -27,12 +29,7 @@ pub async fn reports(
     request: Body,
 ) -> Result<Json<Value>, Problem> {
     caller.must_be(&[KeyRole::Supplier])?;
-    let supplier = caller.sender()?;
-    let received_at = state.clock.now();
-    let reports = body::reports(&body::read(&headers, request).await?)?;
-    state.register.refresh().await?;
-    let items = reports.into_iter().map(|report| state.intake.read_from_supplier(supplier, received_at, report)).collect();
-    answer(&state, items, query.dry_run).await
+    push(&state, caller.sender()?, Intake::read_from_supplier, &query, &headers, request).await
 }
 
 pub async fn carrier_records(
@@ -43,12 +40,22 @@ pub async fn carrier_records(
     request: Body,
 ) -> Result<Json<Value>, Problem> {
     caller.must_be(&[KeyRole::Carrier])?;
-    let carrier = caller.sender()?;
+    push(&state, caller.sender()?, Intake::read_from_carrier, &query, &headers, request).await
+}
+
+async fn push(
+    state: &WebState,
+    sender: &str,
+    read: fn(&Intake, &str, DateTime<Utc>, Bytes) -> Item,
+    query: &PushQuery,
+    headers: &HeaderMap,
+    request: Body,
+) -> Result<Json<Value>, Problem> {
     let received_at = state.clock.now();
-    let messages = body::reports(&body::read(&headers, request).await?)?;
+    let messages = body::reports(&body::read(headers, request).await?)?;
     state.register.refresh().await?;
-    let items = messages.into_iter().map(|message| state.intake.read_from_carrier(carrier, received_at, message)).collect();
-    answer(&state, items, query.dry_run).await
+    let items = messages.into_iter().map(|message| read(&state.intake, sender, received_at, message)).collect();
+    answer(state, items, query.dry_run).await
 }
 
 /// One status per message, in order, once each is settled.
