@@ -13,7 +13,7 @@ use policy::judge::Judgement;
 use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
-use store::{ApiKey, Checkpoint, ImportError, LogError, LogPosition, RegisterState, Store, read_from};
+use store::{ApiKey, Checkpoint, ImportError, LogPosition, OsDisk, RegisterState, Scanned, Store, scan};
 
 use crate::config::Config;
 
@@ -146,7 +146,8 @@ fn read_rulebook(path: &Path) -> Result<Rulebook> {
 /// A monitor over the checkpoint and the log behind it, as they are on the disk now.
 async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Rulebook>) -> Result<Monitor> {
     let from = store.checkpoint_position().await?;
-    let (replay, to) = read_log(&store.log_dir(), &from, None)?;
+    let (replay, scanned) = read_log(&store.log_dir(), &from, None)?;
+    let to = scanned.end;
     let rulebooks = match rulebook {
         Some(rulebook) => Versions::new(vec![rulebook.clone()])?,
         None => config.rulebooks.clone(),
@@ -165,17 +166,20 @@ async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Ruleb
 }
 
 /// Reads a stretch of the log. Beside a running service a look at the wrong moment may see damage where there is none: it looks again.
-fn read_log(dir: &Path, from: &LogPosition, until: Option<u64>) -> Result<(Replay, LogPosition)> {
+fn read_log(dir: &Path, from: &LogPosition, until: Option<u64>) -> Result<(Replay, Scanned)> {
     for tries in 0.. {
         let mut replay = Replay::default();
-        match read_from(dir, from.clone(), until, |record| replay.take(record)) {
-            Err(LogError::Damaged { .. }) if tries < 3 => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) if replay.unreadable > 0 => {
-                bail!("{} records of the log cannot be read by this version: use a newer one", replay.unreadable)
-            }
-            Ok(end) => return Ok((replay, end)),
+        let scanned = scan(&OsDisk, dir, from.clone(), until, |stretch| replay.take(&stretch))?;
+        if !scanned.damaged.is_empty() && tries < 3 {
+            continue;
         }
+        if replay.unreadable > 0 {
+            bail!("{} records of the log cannot be read by this version: use a newer one", replay.unreadable)
+        }
+        for damaged in &scanned.damaged {
+            eprintln!("{}: blocks {:?} are damaged ({}) and not counted", damaged.path.display(), damaged.blocks, damaged.fault);
+        }
+        return Ok((replay, scanned));
     }
     bail!("the log cannot be read")
 }
@@ -185,7 +189,8 @@ pub async fn rebuild_tally(config: &Config) -> Result<bool> {
     let store = Store::open(&config.path("data.dir")).await?;
     for _ in 0..TRIES {
         let position = store.checkpoint_position().await?;
-        let (replay, end) = read_log(&store.log_dir(), &LogPosition::default(), Some(position.block()))?;
+        let (replay, scanned) = read_log(&store.log_dir(), &LogPosition::default(), Some(position.block()))?;
+        let end = scanned.end;
         if end.block() < position.block() {
             bail!("the log ends at block {}, before the checkpoint at block {}: restore it from a backup", end.block(), position.block());
         }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
-use store::{LogOptions, RegisterState, Store};
+use store::{LogOptions, RegisterState, Scanned, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use web::WebParts;
+use web::{RequestLimits, WebParts};
 use wire::topic::{self, GatewayTopic};
 
 use crate::config::Config;
@@ -49,14 +50,13 @@ impl Service {
         let options = IntakeOptions {
             future_skew_s_max: config.rulebooks.iter().map(|rulebook| rulebook.parameters.future_skew_s_max).min().unwrap_or(0),
             log: LogOptions { segment_bytes: config.count("log.segment_mib") << 20, grow_bytes: config.count("log.grow_mib") << 20 },
-            checkpoint_every_s: config.count("tally.checkpoint_every_s"),
+            free_bytes_min: config.count("disk.free_mib_min") << 20,
+            group_delay: Duration::from_millis(config.count("log.group_delay_ms")),
+            checkpoint_every: Duration::from_secs(config.count("tally.checkpoint_every_s")),
         };
-        let (intake, torn) =
+        let (intake, scanned) =
             Intake::start(store.clone(), register.clone(), clock.clone(), metrics.clone(), health.clone(), options).await?;
-        if let Some(torn) = torn {
-            let path = torn.path.display().to_string();
-            tracing::warn!(path, byte = torn.byte, fault = %torn.fault, "the torn tail of the evidence log was cut: a write that was under way when the service ended");
-        }
+        tell_unreadable(&scanned);
         let feeds = Feeds::start(metrics.clone())?;
         let (stop, stopping) = watch::channel(false);
         let monitor = Monitor::new(MonitorParts {
@@ -71,6 +71,7 @@ impl Service {
             judging: Default::default(),
         });
         monitor.announce_newest().await?;
+        let requests_per_s = u32::try_from(config.count("http.key_requests_per_s")).unwrap_or(u32::MAX);
         let addresses = (http.local_addr()?, admin.local_addr()?, mqtt.local_addr()?);
         let pages = web::router(Arc::new(WebParts {
             store: store.clone(),
@@ -80,6 +81,7 @@ impl Service {
             metrics: metrics.clone(),
             health: health.clone(),
             clock,
+            limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));
         let door = Door::new(intake.clone(), &feeds, metrics.clone(), DoorOptions::default(), stopping.clone());
@@ -106,6 +108,18 @@ impl Service {
         }
         self.intake.stop().await;
         self.store.close().await;
+    }
+}
+
+/// What of the evidence log could not be read at the start.
+fn tell_unreadable(scanned: &Scanned) {
+    if let Some(torn) = &scanned.torn {
+        let path = torn.path.display().to_string();
+        tracing::warn!(path, byte = torn.byte, block = torn.block, fault = %torn.fault, "the torn tail of the evidence log was cut: a write that was under way when the service ended; a copy is kept in log/damaged");
+    }
+    for damaged in &scanned.damaged {
+        let path = damaged.path.display().to_string();
+        tracing::error!(path, byte = damaged.byte, blocks = ?damaged.blocks, fault = %damaged.fault, "blocks of the evidence log are damaged and not counted; a copy is kept in log/damaged: restore the file from a backup, then run shangyun tally rebuild");
     }
 }
 

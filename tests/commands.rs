@@ -1,4 +1,4 @@
-//! What goes wrong at the start is said in one clear line, with exit code 2; a torn tail of the log is cut, damage before it is not.
+//! What goes wrong at the start is said in one clear line, with exit code 2; a torn tail of the log is cut, damage before it is named and passed over.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
@@ -241,16 +241,16 @@ fn a_last_block_cut_short_is_dropped_with_a_warning_and_those_before_it_are_coun
 }
 
 #[test]
-fn damage_before_sound_blocks_is_refused_and_nothing_is_changed() {
+fn a_damaged_block_is_named_and_kept_aside_and_the_service_starts_and_goes_on() {
     let killed = killed();
     let mut bytes = killed.log.clone();
     bytes[killed.end / 2] ^= 0x20;
     std::fs::write(&killed.segment, &bytes).unwrap();
-    assert_one_line(
-        &serve(&killed.dir, &settings().iter().map(|text| format!("--set={text}")).collect::<Vec<_>>()),
-        &[killed.segment.to_str().unwrap(), "damaged", "backup"],
-    );
-    assert_eq!(std::fs::read(&killed.segment).unwrap(), bytes);
-    std::fs::write(&killed.segment, &killed.log).unwrap();
-    assert_eq!(killed.resent().0, statuses(10, 0), "restored, all is well");
+    let (found, log) = killed.resent();
+    assert_eq!(found.iter().filter(|status| *status == "accepted").count(), 1, "what is lost can be sent again: {found:?}");
+    assert!(log.contains("ERROR") && log.contains("are damaged and not counted"), "{log}");
+    assert!(log.contains(killed.segment.to_str().unwrap()) && log.contains("backup"), "{log}");
+    assert_eq!(std::fs::read(&killed.segment).unwrap()[..killed.end], bytes[..killed.end], "nothing is changed");
+    let kept = killed.segment.with_file_name("damaged");
+    assert_eq!(std::fs::read_dir(kept).unwrap().count(), 1);
 }

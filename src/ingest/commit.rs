@@ -1,27 +1,32 @@
-//! The committing thread: the only writer of the log. It takes whatever waits as one group, decides repeats, appends, syncs, counts,
-//! and only then answers. Checkpoints are written beside it.
+//! The committing thread: takes whatever waits as one group and gives it to the core. Checkpoints are written beside it.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use observe::{Health, Metrics, Part};
-use store::{BlockBuilder, Checkpoint, Log, LogError, Record, RefusedMessage, Store, StoreError, TornTail};
-use tally::{Facts, Novelty, RecentIdentities};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use wire::identity::{IdentityKey, MessageIdentity, Sender};
-use wire::report::ContentDigest;
-use wire::{Fault, FaultCode};
+use observe::Metrics;
+use store::{Checkpoint, OsDisk, Store, StoreError};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-use crate::intake::IntakeOptions;
-use crate::item::{Content, Item, Message, Outcome, Sound};
-use crate::replay::Replay;
-
-pub(crate) type Reply = Box<dyn FnOnce(Vec<Outcome>) + Send>;
+use crate::core::Core;
+use crate::item::{Item, Outcome, Reply, Settled};
+use crate::ledger::SqlLedger;
+use crate::queue::Room;
 
 pub(crate) enum Command {
-    Submit { items: Vec<Item>, reply: Reply, room: OwnedSemaphorePermit },
+    Commit(ReadBatch),
     Flush(oneshot::Sender<()>),
+    CheckpointEnded(Result<(), Option<Box<Checkpoint>>>),
     Stop(oneshot::Sender<()>),
+}
+
+/// A batch as the readers have read it.
+pub(crate) struct ReadBatch {
+    pub(crate) items: Vec<Item>,
+    pub(crate) reply: Reply,
+    /// Given back when the batch is settled.
+    pub(crate) room: Room,
 }
 
 /// A group takes no more than this from the queue.
@@ -30,420 +35,198 @@ const GROUP_ITEMS_MAX: usize = 8192;
 /// Facts held in memory before a checkpoint is written whatever the time.
 const ROWS_MAX: usize = 200_000;
 
-/// What is committed together.
-#[derive(Default)]
-struct Group {
-    batches: Vec<(Vec<Item>, Reply)>,
-    /// Given back when the group is settled.
-    rooms: Vec<OwnedSemaphorePermit>,
-    items: usize,
-    bytes: usize,
-}
-
 pub(crate) struct Committer {
-    store: Store,
-    log: Log,
-    metrics: Metrics,
-    health: Health,
-    every: Duration,
-    recent: RecentIdentities,
-    facts: Facts,
-    /// Set when the log has failed: nothing is taken until the service is started anew.
-    failed: bool,
-    /// Set when facts were lost from memory: no checkpoint may pass them, so that the next start reads them from the log.
-    facts_lost: bool,
-    waiting: Vec<oneshot::Sender<()>>,
-    running: Option<Running>,
-    last_checkpoint: Instant,
+    pub(crate) core: Core<OsDisk, SqlLedger>,
+    pub(crate) store: Store,
+    pub(crate) runtime: Handle,
+    pub(crate) metrics: Metrics,
+    pub(crate) checkpoint_every: Duration,
+    /// How long a group may wait for more.
+    pub(crate) group_delay: Duration,
+    /// Tells the own queue how a checkpoint ended.
+    pub(crate) own: Sender<Command>,
+    /// Asks for the next segment to be prepared.
+    pub(crate) prepare: SyncSender<()>,
+    pub(crate) began: Instant,
 }
 
-/// A checkpoint on its way to the disk, and who waits for it.
-struct Running {
-    done: oneshot::Receiver<Result<(), Box<Checkpoint>>>,
+#[derive(Default)]
+struct Progress {
+    held: VecDeque<ReadBatch>,
+    /// Who waits for the next checkpoint, and for the one that is being written.
     waiting: Vec<oneshot::Sender<()>>,
-}
-
-/// Where an item stands before anything is written.
-enum Decision {
-    Accept(Box<Sound>),
-    Duplicate,
-    Refuse(Vec<Fault>),
-    /// Its identity was taken by another report of this group, which stands only if the group is written.
-    ConflictWithin(Vec<Fault>),
+    running: Option<Vec<oneshot::Sender<()>>>,
+    stop: Option<oneshot::Sender<()>>,
 }
 
 impl Committer {
-    pub(crate) async fn open(
-        store: Store,
-        metrics: Metrics,
-        health: Health,
-        options: &IntakeOptions,
-    ) -> Result<(Committer, Option<TornTail>), StoreError> {
-        let position = store.checkpoint_position().await?;
-        let mut replay = Replay::default();
-        let (log, torn) = Log::open(&store.log_dir(), options.log, position, |record| replay.take(record))?;
-        if replay.unreadable > 0 {
-            tracing::error!(records = replay.unreadable, "records of the log cannot be read by this version and are not counted");
-        }
-        let mut recent = RecentIdentities::default();
-        replay.identities.into_iter().for_each(|(key, digest)| recent.claim(key, digest));
-        for (key, (ranges, _)) in &replay.facts.sequences {
-            let stored = store.highest_sequence(&key.gateway, &key.boot).await?;
-            let highest = stored.max(ranges.highest().unwrap_or(0));
-            recent.learn_highest(&Sender::Gateway(key.gateway.clone()), &key.boot, highest);
-        }
-        metrics.log_blocks.set(log.end().block() as i64);
-        let committer = Committer {
-            store,
-            log,
-            metrics,
-            health,
-            every: Duration::from_secs(options.checkpoint_every_s),
-            recent,
-            facts: replay.facts,
-            failed: false,
-            facts_lost: false,
-            waiting: Vec::new(),
-            running: None,
-            last_checkpoint: Instant::now(),
-        };
-        Ok((committer, torn))
-    }
-
-    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut stop = None;
-        while stop.is_none() {
-            let command = tokio::select! {
-                command = commands.recv(), if !self.overfull() => command,
-                done = checkpoint_done(&mut self.running) => {
-                    self.checkpoint_ended(done);
-                    continue;
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        let mut progress = Progress::default();
+        let mut last_checkpoint = Instant::now();
+        while progress.stop.is_none() {
+            let wait = self.checkpoint_every.saturating_sub(last_checkpoint.elapsed()).max(Duration::from_millis(1));
+            if progress.held.is_empty() || self.overfull(&progress) {
+                match commands.recv_timeout(wait) {
+                    Ok(command) => self.take(command, &mut progress),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
-                () = tokio::time::sleep(self.every) => {
-                    self.begin_checkpoint_if_due();
-                    continue;
-                }
-            };
-            let Some(command) = command else { break };
-            let mut group = Group::default();
-            self.take(command, &mut group, &mut stop);
-            while stop.is_none() && group.items < GROUP_ITEMS_MAX && group.bytes < GROUP_BYTES_MAX {
-                let Ok(command) = commands.try_recv() else { break };
-                self.take(command, &mut group, &mut stop);
             }
-            if !group.batches.is_empty() {
-                self.commit(group.batches).await;
+            self.gather(commands, &mut progress);
+            if !self.overfull(&progress) {
+                self.commit_group(&mut progress.held);
             }
-            self.begin_checkpoint_if_due();
+            let due = !progress.waiting.is_empty() || last_checkpoint.elapsed() >= self.checkpoint_every;
+            if due || self.core.facts().row_count() >= ROWS_MAX {
+                last_checkpoint = Instant::now();
+                self.begin_checkpoint(&mut progress);
+            }
         }
-        self.end().await;
-        stop.into_iter().for_each(tell);
+        self.end(commands, progress);
     }
 
-    /// The disk is slower than what comes in: take nothing more until the running checkpoint is written.
-    fn overfull(&self) -> bool {
-        self.running.is_some() && self.facts.row_count() >= 2 * ROWS_MAX
+    /// The disk is slower than what comes in: nothing more is committed until the running checkpoint is written.
+    fn overfull(&self, progress: &Progress) -> bool {
+        progress.running.is_some() && self.core.facts().row_count() >= 2 * ROWS_MAX
     }
 
-    fn take(&mut self, command: Command, group: &mut Group, stop: &mut Option<oneshot::Sender<()>>) {
+    /// Takes what else has come, for as long as a group may wait.
+    fn gather(&mut self, commands: &Receiver<Command>, progress: &mut Progress) {
+        let until = Instant::now() + self.group_delay;
+        while progress.stop.is_none() && items(&progress.held) < GROUP_ITEMS_MAX {
+            let left = if progress.held.is_empty() { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
+            let come = if left.is_zero() { commands.try_recv().ok() } else { commands.recv_timeout(left).ok() };
+            let Some(command) = come else { return };
+            self.take(command, progress);
+        }
+    }
+
+    fn take(&mut self, command: Command, progress: &mut Progress) {
         match command {
-            Command::Submit { items, reply, room } => {
-                group.rooms.push(room);
-                group.items += items.len();
-                group.bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
-                group.batches.push((items, reply));
+            Command::Commit(batch) => progress.held.push_back(batch),
+            Command::Flush(done) => progress.waiting.push(done),
+            Command::Stop(done) => progress.stop = Some(done),
+            Command::CheckpointEnded(ended) => {
+                let waiting = progress.running.take().unwrap_or_default();
+                let written = ended.is_ok();
+                self.core.handed_over(ended);
+                // Whoever waits for a checkpoint that failed is told by the dropped sender.
+                waiting.into_iter().filter(|_| written).for_each(tell);
             }
-            Command::Flush(done) => self.waiting.push(done),
-            Command::Stop(done) => *stop = Some(done),
         }
     }
 
-    async fn commit(&mut self, batches: Vec<(Vec<Item>, Reply)>) {
+    fn commit_group(&mut self, held: &mut VecDeque<ReadBatch>) {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        let mut replies = Vec::new();
+        while items.len() < GROUP_ITEMS_MAX
+            && bytes < GROUP_BYTES_MAX
+            && let Some(batch) = held.pop_front()
+        {
+            bytes += batch.items.iter().map(|item| item.body.len()).sum::<usize>();
+            replies.push((batch.items.len(), batch.reply, batch.room));
+            items.extend(batch.items);
+        }
+        if items.is_empty() {
+            return;
+        }
         let began = Instant::now();
-        let mut replies = Vec::with_capacity(batches.len());
-        let mut items = Vec::new();
-        for (batch, reply) in batches {
-            replies.push((batch.len(), reply));
-            items.extend(batch);
-        }
-        let known = match self.known_identities(&items).await {
-            Ok(known) => known,
-            Err(error) => {
-                tracing::error!(%error, "the index of identities cannot be read");
-                return answer(replies, items.iter().map(|_| Outcome::Unavailable("the index of identities cannot be read")));
-            }
-        };
-        let mut claimed = HashMap::new();
-        let decided: Vec<_> = items
-            .into_iter()
-            .map(|item| {
-                let Item { sender, received_at, body, label, content } = item;
-                let decision = match content {
-                    Content::Refused(faults) => Decision::Refuse(faults),
-                    Content::Sound(sound) => self.decide(sound, &known, &mut claimed),
-                };
-                (Item { sender, received_at, body, label, content: Content::Refused(Vec::new()) }, decision)
-            })
-            .collect();
-        let appended = self.append(&decided);
-        let quarantined = self.quarantine(&decided, appended.is_ok()).await;
-        let outcomes: Vec<_> = decided
-            .into_iter()
-            .map(|(item, decision)| {
-                let carrier = matches!(item.sender, Sender::Carrier(_));
-                let outcome = match (decision, &appended) {
-                    (Decision::Accept(sound), Ok(())) => {
-                        self.count(*sound);
-                        Outcome::Accepted
-                    }
-                    // A repeat within this group stands on a report that was not written either.
-                    (Decision::Accept(_) | Decision::Duplicate | Decision::ConflictWithin(_), Err(outcome)) => outcome.clone(),
-                    (Decision::Duplicate, Ok(())) => Outcome::Duplicate,
-                    (Decision::Refuse(faults) | Decision::ConflictWithin(faults), _) => match &quarantined {
-                        Ok(()) => Outcome::Refused(faults),
-                        Err(outcome) => outcome.clone(),
-                    },
-                };
-                self.record(&outcome, carrier);
-                outcome
-            })
-            .collect();
+        let labels: Vec<_> = items.iter_mut().map(|item| std::mem::take(&mut item.label)).collect();
+        let outcomes = self.core.commit(items, self.began.elapsed());
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-        answer(replies, outcomes.into_iter());
-    }
-
-    /// Asks the index on disk about those that are not certainly new and not among the recent ones.
-    async fn known_identities(&mut self, items: &[Item]) -> Result<HashMap<IdentityKey, ContentDigest>, StoreError> {
-        let mut asked = Vec::new();
-        for item in items {
-            let Content::Sound(sound) = &item.content else { continue };
-            if let MessageIdentity::Sequence { boot, .. } = &sound.identity
-                && !self.recent.knows_boot(&item.sender, boot)
-            {
-                let highest = self.store.highest_sequence(item.sender.id(), boot).await?;
-                self.recent.learn_highest(&item.sender, boot, highest);
-            }
-            if self.recent.look_up(&item.sender, &sound.identity, &sound.key, &sound.digest) == Novelty::AskIndex {
-                asked.push(sound.key);
-            }
+        if self.core.log().wants_prepared() {
+            // If it is already being prepared, that is that.
+            let _ = self.prepare.try_send(());
         }
-        if asked.is_empty() { Ok(HashMap::new()) } else { Ok(self.store.find_identities(&asked).await?.into_iter().collect()) }
+        let mut settled = labels.into_iter().zip(outcomes).map(|(label, outcome)| Settled { label, outcome });
+        for (count, reply, room) in replies {
+            drop(room);
+            reply(settled.by_ref().take(count).collect());
+        }
     }
 
-    fn decide(
-        &self,
-        sound: Box<Sound>,
-        known: &HashMap<IdentityKey, ContentDigest>,
-        claimed: &mut HashMap<IdentityKey, ContentDigest>,
-    ) -> Decision {
-        let within = claimed.contains_key(&sound.key);
-        let accepted = claimed.get(&sound.key).or_else(|| known.get(&sound.key));
-        let novelty = match accepted {
-            Some(accepted) => RecentIdentities::compare(accepted, &sound.digest),
-            None => self.recent.look_up(&sound.origin.sender, &sound.identity, &sound.key, &sound.digest),
+    fn begin_checkpoint(&mut self, progress: &mut Progress) {
+        if progress.running.is_some() {
+            return;
+        }
+        let waiting = std::mem::take(&mut progress.waiting);
+        let Some(checkpoint) = self.core.hand_over() else {
+            // Nothing to write: whoever waits has what he wants, unless facts were lost; then the dropped sender says so.
+            waiting.into_iter().filter(|_| !self.core.facts_lost()).for_each(tell);
+            return;
         };
-        match novelty {
-            // The index was asked, and does not know it.
-            Novelty::New | Novelty::AskIndex => {
-                claimed.insert(sound.key, sound.digest);
-                Decision::Accept(sound)
-            }
-            Novelty::Duplicate => Decision::Duplicate,
-            Novelty::Conflict => {
-                let (path, identity) = match &sound.identity {
-                    MessageIdentity::Sequence { boot, seq } => ("/seq", format!("boot {boot:?}, seq {seq}")),
-                    MessageIdentity::Id(id) => ("/id", format!("id {id:?}")),
-                };
-                let faults = vec![Fault::new(FaultCode::Conflict, path, format!("{identity} was accepted with other content"))];
-                if within { Decision::ConflictWithin(faults) } else { Decision::Refuse(faults) }
-            }
-        }
-    }
-
-    /// Writes and syncs what is to be accepted; the error is the outcome for all of it.
-    fn append(&mut self, decided: &[(Item, Decision)]) -> Result<(), Outcome> {
-        let mut block = BlockBuilder::default();
-        for (item, decision) in decided {
-            if let Decision::Accept(sound) = decision {
-                block.push(&Record {
-                    sender: item.sender.clone(),
-                    enterprise: sound.origin.enterprise.clone(),
-                    vouched: sound.vouched,
-                    received_at_us: item.received_at.timestamp_micros(),
-                    body: &item.body,
-                });
-            }
-        }
-        if block.records() == 0 {
-            return Ok(());
-        }
-        if self.failed {
-            return Err(Outcome::Unavailable("the evidence log has failed"));
-        }
-        match self.log.append(block) {
-            Ok(()) => {
-                self.health.works(Part::Log);
-                self.metrics.log_blocks.set(self.log.end().block() as i64);
-                Ok(())
-            }
-            Err(error @ LogError::Full) => {
-                self.health.fails(Part::Log, error.to_string());
-                Err(Outcome::DiskFull)
-            }
-            Err(error @ LogError::NotWritten { .. }) => {
-                tracing::error!(%error, "the evidence log could not grow; it is tried again");
-                self.health.fails(Part::Log, error.to_string());
-                Err(Outcome::Unavailable("the evidence log cannot grow now"))
-            }
-            Err(error) => {
-                // What is on the disk now is unknown: never try the same sync again.
-                tracing::error!(%error, "the evidence log has failed; nothing more is accepted until the service is started anew");
-                self.health.fails(Part::Log, error.to_string());
-                self.failed = true;
-                Err(Outcome::Unavailable("the evidence log has failed"))
-            }
-        }
-    }
-
-    async fn quarantine(&self, decided: &[(Item, Decision)], appended: bool) -> Result<(), Outcome> {
-        let refused: Vec<_> = decided
-            .iter()
-            .filter_map(|(item, decision)| match decision {
-                Decision::Refuse(faults) => Some((item, faults)),
-                Decision::ConflictWithin(faults) if appended => Some((item, faults)),
-                _ => None,
-            })
-            .map(|(item, faults)| RefusedMessage {
-                received_at: item.received_at,
-                sender: &item.sender,
-                label: item.label.id.as_deref(),
-                faults,
-                body: &item.body,
-            })
-            .collect();
-        if refused.is_empty() {
-            return Ok(());
-        }
-        self.store.quarantine(&refused).await.map_err(|error| {
-            tracing::error!(%error, "the quarantine cannot be written");
-            match error {
-                StoreError::Full => Outcome::DiskFull,
-                _ => Outcome::Unavailable("the quarantine cannot be written"),
-            }
-        })
-    }
-
-    fn count(&mut self, sound: Sound) {
-        match &sound.message {
-            Message::Report(report) => self.facts.apply_report(&sound.origin, report),
-            Message::Carrier(message) => self.facts.apply_carrier(message),
-        }
-        self.recent.claim(sound.key, sound.digest);
-        if let MessageIdentity::Sequence { boot, seq } = &sound.identity {
-            self.recent.raise_highest(&sound.origin.sender, boot, *seq);
-        }
-    }
-
-    fn record(&self, outcome: &Outcome, carrier: bool) {
-        let name = match outcome {
-            Outcome::Accepted => "accepted",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Refused(faults) => {
-                faults.iter().for_each(|fault| self.metrics.faults.with_label_values(&[fault.code.as_str()]).inc());
-                "refused"
-            }
-            Outcome::Unavailable(_) | Outcome::DiskFull => "unavailable",
-        };
-        let counter = if carrier { &self.metrics.carrier_messages } else { &self.metrics.reports };
-        counter.with_label_values(&[name]).inc();
-    }
-
-    fn begin_checkpoint_if_due(&mut self) {
-        if self.running.is_some() {
-            return;
-        }
-        if self.facts_lost {
-            // Whoever waits is told by the dropped sender.
-            self.waiting.clear();
-            return;
-        }
-        let due = !self.waiting.is_empty() || self.last_checkpoint.elapsed() >= self.every || self.facts.row_count() >= ROWS_MAX;
-        if !due {
-            return;
-        }
-        self.last_checkpoint = Instant::now();
-        let waiting = std::mem::take(&mut self.waiting);
-        if self.facts.is_empty() {
-            waiting.into_iter().for_each(tell);
-            return;
-        }
-        let checkpoint =
-            Checkpoint { facts: std::mem::take(&mut self.facts), identities: self.recent.hand_over(), position: self.log.end().clone() };
-        let (sender, done) = oneshot::channel();
+        progress.running = Some(waiting);
+        let ended = EndedCheckpoint(Some(self.own.clone()));
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let began = Instant::now();
-            let written = store.write_checkpoint(&checkpoint).await;
+            let written = write(&store, checkpoint).await;
             metrics.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
-            let ended = match written {
-                Ok(()) => Ok(()),
-                // An error may hide a commit: only the position tells.
-                Err(_) if store.checkpoint_position().await.is_ok_and(|stands| stands == checkpoint.position) => Ok(()),
-                Err(error) => {
-                    tracing::error!(%error, "a checkpoint could not be written; it is tried again");
-                    Err(Box::new(checkpoint))
-                }
-            };
-            // The committing thread outlives its checkpoints.
-            let _ = sender.send(ended);
+            ended.tell(written);
         });
-        self.running = Some(Running { done, waiting });
     }
 
-    fn checkpoint_ended(&mut self, ended: Result<(), Option<Box<Checkpoint>>>) {
-        let waiting = self.running.take().map(|running| running.waiting).unwrap_or_default();
-        match ended {
-            Ok(()) => {
-                self.health.works(Part::Tally);
-                self.recent.forget_handed_over();
-                waiting.into_iter().for_each(tell);
-                self.begin_checkpoint_if_due();
-            }
-            Err(checkpoint) => {
-                self.metrics.checkpoint_failures.inc();
-                self.health.fails(Part::Tally, "checkpoints cannot be written");
-                // Their identities are still held; whoever waits is told by the dropped sender.
-                match checkpoint {
-                    Some(checkpoint) => self.facts.merge(checkpoint.facts),
-                    None => (self.failed, self.facts_lost) = (true, true),
-                }
-            }
+    /// Settles what is held and writes the last checkpoint, so that the next start replays nothing.
+    fn end(&mut self, commands: &Receiver<Command>, mut progress: Progress) {
+        while !progress.held.is_empty() {
+            self.commit_group(&mut progress.held);
         }
+        for _ in 0..2 {
+            while progress.running.is_some() {
+                let Ok(command) = commands.recv() else { return };
+                self.take(command, &mut progress);
+            }
+            self.begin_checkpoint(&mut progress);
+        }
+        while progress.running.is_some()
+            && let Ok(command) = commands.recv()
+        {
+            self.take(command, &mut progress);
+        }
+        progress.stop.into_iter().for_each(tell);
     }
+}
 
-    /// The last checkpoint, so that the next start replays nothing.
-    async fn end(&mut self) {
-        if self.running.is_some() {
-            let done = checkpoint_done(&mut self.running).await;
-            self.checkpoint_ended(done);
+fn items(held: &VecDeque<ReadBatch>) -> usize {
+    held.iter().map(|batch| batch.items.len()).sum()
+}
+
+async fn write(store: &Store, checkpoint: Checkpoint) -> Result<(), Option<Box<Checkpoint>>> {
+    let error: StoreError = match store.write_checkpoint(&checkpoint).await {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    // An error may hide a commit: only the position tells.
+    match store.checkpoint_position().await {
+        Ok(stands) if stands == checkpoint.position => Ok(()),
+        Ok(_) => {
+            tracing::error!(%error, "a checkpoint could not be written; it is tried again");
+            Err(Some(Box::new(checkpoint)))
         }
-        if self.running.is_none() && !self.facts.is_empty() {
-            let (sender, _done) = oneshot::channel();
-            self.waiting.push(sender);
-            self.begin_checkpoint_if_due();
-        }
-        if self.running.is_some() {
-            let done = checkpoint_done(&mut self.running).await;
-            self.checkpoint_ended(done);
+        Err(second) => {
+            tracing::error!(%error, %second, "a checkpoint could not be written, and whether it was cannot be found out");
+            Err(None)
         }
     }
 }
 
-/// Waits for the running checkpoint; for ever if there is none. `Err(None)`: its task was lost.
-async fn checkpoint_done(running: &mut Option<Running>) -> Result<(), Option<Box<Checkpoint>>> {
-    match running {
-        Some(running) => (&mut running.done).await.map_or(Err(None), |ended| ended.map_err(Some)),
-        None => std::future::pending().await,
+/// Tells how a checkpoint ended, also if its task is lost.
+struct EndedCheckpoint(Option<Sender<Command>>);
+
+impl EndedCheckpoint {
+    fn tell(mut self, ended: Result<(), Option<Box<Checkpoint>>>) {
+        if let Some(own) = self.0.take() {
+            // The committing thread outlives its checkpoints.
+            let _ = own.send(Command::CheckpointEnded(ended));
+        }
+    }
+}
+
+impl Drop for EndedCheckpoint {
+    fn drop(&mut self) {
+        if let Some(own) = self.0.take() {
+            let _ = own.send(Command::CheckpointEnded(Err(None)));
+        }
     }
 }
 
@@ -452,9 +235,8 @@ fn tell(waiting: oneshot::Sender<()>) {
     let _ = waiting.send(());
 }
 
-/// Gives each batch its outcomes, in order.
-fn answer(replies: Vec<(usize, Reply)>, mut outcomes: impl Iterator<Item = Outcome>) {
-    for (count, reply) in replies {
-        reply(outcomes.by_ref().take(count).collect());
-    }
+/// Outcome of everything in a batch that the service can no longer take.
+pub(crate) fn unavailable(count: usize) -> Vec<Settled> {
+    let outcome = Outcome::Unavailable("the service is stopping");
+    vec![Settled { label: wire::Label::default(), outcome }; count]
 }

@@ -1,37 +1,42 @@
-//! One function for every channel: reads a message against the register and hands it to the committing thread.
+//! One way in for every channel: batches wait their turn, are read against the register, and go to the committing thread.
 
-use std::sync::Arc;
+use std::sync::mpsc::{Sender as Commands, channel, sync_channel};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use chrono::{DateTime, FixedOffset, Utc};
-use compact_str::CompactString;
+use chrono::{DateTime, Utc};
 use observe::{Clock, Health, Metrics, Part};
-use store::{LogOptions, RegisterState, Store, StoreError, TornTail, Vouched};
-use tally::Origin;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use wire::carrier::read_carrier_message;
-use wire::identity::{MessageIdentity, Sender, identity_key};
-use wire::{Door, Fault, Label, ReadContext, Report, read_report};
+use store::{LogOptions, OsDisk, RegisterState, Scanned, Store, StoreError, Vouched};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use wire::identity::Sender;
 
-use crate::admission::{CarrierNames, GatewayAdmission, SupplierAdmission};
-use crate::commit::{Command, Committer, Reply};
-use crate::item::{Content, Item, Message, Outcome, Sound};
+use crate::commit::{Command, Committer, ReadBatch, unavailable};
+use crate::core::{Core, CoreOptions};
+use crate::item::{Batch, RawMessage, Settled};
+use crate::ledger::SqlLedger;
+use crate::queue::{FairQueue, Queued};
+use crate::reading::{Arrival, Reader, backfill};
+use crate::upkeep;
 
 #[derive(Clone, Copy, Debug)]
 pub struct IntakeOptions {
     /// The rulebook's parameter of that name.
     pub future_skew_s_max: u32,
     pub log: LogOptions,
+    /// Below this much free space nothing is accepted.
+    pub free_bytes_min: u64,
+    /// How long a group may wait for more.
+    pub group_delay: Duration,
     /// A checkpoint is written after this much time, if there is anything to write.
-    pub checkpoint_every_s: u64,
+    pub checkpoint_every: Duration,
 }
 
-/// Says that nothing is taken any more once the committing thread has ended, be it by a panic.
-struct Ended(Health);
+/// Says that nothing is taken any more once a thread has ended, be it by a panic.
+struct Ended(Health, &'static str);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.fails(Part::Log, "the committing thread has ended");
+        self.0.fails(Part::Log, self.1);
     }
 }
 
@@ -40,23 +45,34 @@ impl Drop for Ended {
 #[error("the service takes no messages now")]
 pub struct Unavailable;
 
-/// Batches waiting for the committing thread.
-const QUEUE_MAX: usize = 1024;
-/// Bodies waiting for it, in all.
-const WAITING_KIB_MAX: usize = 256 << 10;
+/// There is no room now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too much is under way")]
+pub enum Busy {
+    /// The sender's own share is taken.
+    Sender,
+    /// Everything is taken.
+    Service,
+}
 
 #[derive(Clone)]
 pub struct Intake {
-    commands: mpsc::Sender<Command>,
-    register: RegisterState,
+    queue: FairQueue,
+    commands: Commands<Command>,
+    reading: Reading,
     clock: Clock,
+}
+
+/// What reading needs.
+#[derive(Clone)]
+struct Reading {
+    register: RegisterState,
     metrics: Metrics,
     future_skew_s_max: u32,
-    room: Arc<Semaphore>,
 }
 
 impl Intake {
-    /// Opens the log, replays what no checkpoint holds, and starts the committing thread.
+    /// Opens the log, replays what no checkpoint holds, and starts the threads.
     pub async fn start(
         store: Store,
         register: RegisterState,
@@ -64,20 +80,51 @@ impl Intake {
         metrics: Metrics,
         health: Health,
         options: IntakeOptions,
-    ) -> Result<(Intake, Option<TornTail>), StoreError> {
-        let (commands, receiver) = mpsc::channel(QUEUE_MAX);
-        let (committer, torn) = Committer::open(store, metrics.clone(), health.clone(), &options).await?;
-        let runtime = tokio::runtime::Handle::current();
-        let ended = Ended(health);
-        let room = Arc::new(Semaphore::new(WAITING_KIB_MAX));
-        std::thread::Builder::new()
-            .name("commit".into())
-            .spawn(move || {
+    ) -> Result<(Intake, Scanned), StoreError> {
+        let runtime = Handle::current();
+        let core_options = CoreOptions { log: options.log, free_bytes_min: options.free_bytes_min };
+        let ledger = SqlLedger { store: store.clone(), runtime: runtime.clone() };
+        let (dir, core_metrics, core_health) = (store.log_dir(), metrics.clone(), health.clone());
+        let opened = tokio::task::spawn_blocking(move || Core::open(OsDisk, &dir, ledger, core_options, core_metrics, core_health)).await;
+        let (core, scanned) = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        let (commands, receiver) = channel();
+        let (prepare, asked) = sync_channel(1);
+        let committer = Committer {
+            core,
+            store: store.clone(),
+            runtime,
+            metrics: metrics.clone(),
+            checkpoint_every: options.checkpoint_every,
+            group_delay: options.group_delay,
+            own: commands.clone(),
+            prepare,
+            began: Instant::now(),
+        };
+        let ended = Ended(health.clone(), "the committing thread has ended");
+        thread("commit", move || {
+            let _said_however_it_ends = ended;
+            committer.run(&receiver);
+        })?;
+        upkeep::start(&store.log_dir(), options.log.segment_bytes, asked, metrics.clone()).map_err(not_started)?;
+        let queue = FairQueue::new();
+        let reading = Reading { register, metrics, future_skew_s_max: options.future_skew_s_max };
+        for i in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let (queue, reading, commands) = (queue.clone(), reading.clone(), commands.clone());
+            let ended = Ended(health.clone(), "a reading thread has ended");
+            thread(&format!("read-{i}"), move || {
                 let _said_however_it_ends = ended;
-                runtime.block_on(committer.run(receiver));
-            })
-            .map_err(|source| StoreError::Directory { path: "the committing thread".into(), source })?;
-        Ok((Intake { commands, register, clock, metrics, future_skew_s_max: options.future_skew_s_max, room }, torn))
+                while let Some(turn) = queue.next() {
+                    let mut old = true;
+                    for queued in turn.batches {
+                        let batch = reading.read(queued);
+                        old &= backfill(&batch.items);
+                        commit(&commands, batch);
+                    }
+                    queue.done(&turn.sender, old);
+                }
+            })?;
+        }
+        Ok((Intake { queue, commands, reading, clock }, scanned))
     }
 
     pub fn clock(&self) -> &Clock {
@@ -85,127 +132,79 @@ impl Intake {
     }
 
     pub fn register(&self) -> &RegisterState {
-        &self.register
+        &self.reading.register
     }
 
-    /// Reads a gateway's report. `None` if the gateway is no longer in the register.
-    pub fn read_from_gateway(&self, gateway: &str, received_at: DateTime<Utc>, body: Bytes) -> Option<Item> {
-        let directory = self.register.directory();
-        let enterprise = &directory.gateway(gateway)?.enterprise;
-        let admission = GatewayAdmission { directory: &directory, enterprise };
-        let context = ReadContext { door: Door::Gateway, received_at, future_skew_s_max: self.future_skew_s_max, admission: &admission };
-        let readout = read_report(&body, &context);
-        self.metrics.unknown_fields.inc_by(u64::from(readout.unknown_fields));
-        let sender = Sender::Gateway(gateway.into());
-        let content =
-            readout.report.map(|report| self.sound_report(&sender, enterprise.as_str().into(), Vouched::Token, received_at, report));
-        Some(item(sender, received_at, body, readout.label, content))
+    /// Hands a batch over, as soon as there is room for it. Its reply is called once each of its messages is settled.
+    pub async fn submit(&self, batch: Batch) -> Result<(), Unavailable> {
+        self.queue.push(batch).await
     }
 
-    /// Reads a supplier's report.
-    pub fn read_from_supplier(&self, supplier: &str, received_at: DateTime<Utc>, body: Bytes) -> Item {
-        let directory = self.register.directory();
-        let admission = SupplierAdmission { directory: &directory, supplier };
-        let context = ReadContext { door: Door::Supplier, received_at, future_skew_s_max: self.future_skew_s_max, admission: &admission };
-        let readout = read_report(&body, &context);
-        self.metrics.unknown_fields.inc_by(u64::from(readout.unknown_fields));
-        let sender = Sender::Supplier(supplier.into());
-        let content = readout.report.map(|report| {
-            let enterprise = report.enterprise.clone().unwrap_or_default();
-            self.sound_report(&sender, enterprise, Vouched::Key, received_at, report)
-        });
-        item(sender, received_at, body, readout.label, content)
+    /// Hands a batch over if there is room now, and waits for its answers.
+    pub async fn settle_now(
+        &self,
+        sender: Sender,
+        vouched: Vouched,
+        received_at: DateTime<Utc>,
+        messages: Vec<RawMessage>,
+    ) -> Result<Result<Vec<Settled>, Unavailable>, Busy> {
+        let (batch, answers) = Batch::answered(sender, vouched, received_at, messages);
+        match self.queue.try_push(batch) {
+            Err(busy) => Err(busy),
+            Ok(Err(unavailable)) => Ok(Err(unavailable)),
+            Ok(Ok(())) => Ok(answers.await.map_err(|_| Unavailable)),
+        }
     }
 
-    /// Reads a carrier's message.
-    pub fn read_from_carrier(&self, carrier: &str, received_at: DateTime<Utc>, body: Bytes) -> Item {
-        let directory = self.register.directory();
-        let sender = Sender::Carrier(carrier.into());
-        let (id, message) = read_carrier_message(&body, shanghai_day(received_at), &CarrierNames(&directory));
-        let content = message.map(|message| {
-            let identity = MessageIdentity::Id(message.id.clone());
-            Box::new(Sound {
-                origin: Origin { sender: sender.clone(), enterprise: CompactString::default(), received_at },
-                vouched: Vouched::Key,
-                key: identity_key(&sender, &identity),
-                digest: message.digest(),
-                identity,
-                message: Message::Carrier(message),
-            })
-        });
-        item(sender, received_at, body, Label { id, ..Label::default() }, content)
-    }
-
-    /// A message that its door refuses before reading it; it goes to the quarantine like any other.
-    pub fn refuse(&self, sender: Sender, received_at: DateTime<Utc>, body: Bytes, fault: Fault) -> Item {
-        item(sender, received_at, body, Label::default(), Err(vec![fault]))
-    }
-
-    /// Hands a batch over; `reply` is called with one outcome per item, in order, once each is settled.
-    pub async fn submit(&self, items: Vec<Item>, reply: Reply) -> Result<(), Unavailable> {
-        let kib = items.iter().map(|item| item.body.len() / 1024 + 1).sum::<usize>().min(WAITING_KIB_MAX);
-        let room = self.room.clone().acquire_many_owned(kib as u32).await.map_err(|_| Unavailable)?;
-        self.commands.send(Command::Submit { items, reply, room }).await.map_err(|_| Unavailable)
-    }
-
-    /// Submits and waits.
-    pub async fn settle(&self, items: Vec<Item>) -> Result<Vec<Outcome>, Unavailable> {
-        let (sender, receiver) = oneshot::channel();
-        // A caller that went away needs no answer.
-        self.submit(items, Box::new(move |outcomes| drop(sender.send(outcomes)))).await?;
-        receiver.await.map_err(|_| Unavailable)
+    /// What would become of messages, as far as it can be told without their identities.
+    pub fn try_out(&self, sender: Sender, vouched: Vouched, received_at: DateTime<Utc>, messages: Vec<RawMessage>) -> Vec<Settled> {
+        let arrival = Arrival { sender, vouched, received_at };
+        self.reading.items(&arrival, messages).into_iter().map(crate::item::Item::tried).collect()
     }
 
     /// Writes a checkpoint of everything accepted before this call.
     pub async fn flush(&self) -> Result<(), Unavailable> {
         let (sender, receiver) = oneshot::channel();
-        self.commands.send(Command::Flush(sender)).await.map_err(|_| Unavailable)?;
+        self.commands.send(Command::Flush(sender)).map_err(|_| Unavailable)?;
         receiver.await.map_err(|_| Unavailable)
     }
 
-    /// Settles what is waiting, writes a last checkpoint and ends the committing thread.
+    /// Settles what is waiting, writes a last checkpoint and ends the threads.
     pub async fn stop(&self) {
+        self.queue.stop();
         let (sender, receiver) = oneshot::channel();
-        if self.commands.send(Command::Stop(sender)).await.is_ok() {
+        if self.commands.send(Command::Stop(sender)).is_ok() {
             // The thread ends either way.
             let _ = receiver.await;
         }
     }
+}
 
-    fn sound_report(
-        &self,
-        sender: &Sender,
-        enterprise: CompactString,
-        vouched: Vouched,
-        received_at: DateTime<Utc>,
-        report: Report,
-    ) -> Box<Sound> {
-        let identity = report_identity(sender, &report);
-        Box::new(Sound {
-            origin: Origin { sender: sender.clone(), enterprise, received_at },
-            vouched,
-            key: identity_key(sender, &identity),
-            digest: report.digest(),
-            identity,
-            message: Message::Report(report),
-        })
+impl Reading {
+    fn read(&self, queued: Queued) -> ReadBatch {
+        let Queued { batch: Batch { sender, vouched, received_at, messages, reply }, room } = queued;
+        let items = self.items(&Arrival { sender, vouched, received_at }, messages);
+        ReadBatch { items, reply, room }
+    }
+
+    fn items(&self, arrival: &Arrival, messages: Vec<RawMessage>) -> Vec<crate::item::Item> {
+        let directory = self.register.directory();
+        let reader = Reader { directory: &directory, metrics: &self.metrics, future_skew_s_max: self.future_skew_s_max };
+        messages.into_iter().map(|message| reader.read(arrival, message)).collect()
     }
 }
 
-/// Gateways count by (boot, seq), suppliers name an id; reading a report has made sure that the fields are there.
-pub(crate) fn report_identity(sender: &Sender, report: &Report) -> MessageIdentity {
-    match (sender, &report.boot, report.seq) {
-        (Sender::Gateway(_), Some(boot), Some(seq)) => MessageIdentity::Sequence { boot: boot.clone(), seq },
-        _ => MessageIdentity::Id(report.id.clone().unwrap_or_default()),
+/// Once the committing thread has ended, nobody is left to settle a batch: its sender is told so.
+fn commit(commands: &Commands<Command>, batch: ReadBatch) {
+    if let Err(std::sync::mpsc::SendError(Command::Commit(batch))) = commands.send(Command::Commit(batch)) {
+        (batch.reply)(unavailable(batch.items.len()));
     }
 }
 
-/// The calendar day in Asia/Shanghai, UTC+08:00.
-pub(crate) fn shanghai_day(at: DateTime<Utc>) -> chrono::NaiveDate {
-    FixedOffset::east_opt(8 * 3600).map_or(at.date_naive(), |offset| at.with_timezone(&offset).date_naive())
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    std::thread::Builder::new().name(name.into()).spawn(work).map(drop).map_err(not_started)
 }
 
-fn item(sender: Sender, received_at: DateTime<Utc>, body: Bytes, label: Label, content: Result<Box<Sound>, Vec<Fault>>) -> Item {
-    let content = content.map_or_else(Content::Refused, Content::Sound);
-    Item { sender, received_at, body, label, content }
+fn not_started(source: std::io::Error) -> StoreError {
+    StoreError::Directory { path: "a thread could not be started".into(), source }
 }

@@ -1,15 +1,65 @@
-//! One message on its way through the intake, and what became of it.
+//! Messages on their way through the intake, and what became of them.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use store::Vouched;
 use tally::Origin;
+use tokio::sync::oneshot;
 use wire::carrier::CarrierMessage;
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
 use wire::report::ContentDigest;
 use wire::{Fault, Label, Report};
 
-/// A message as its door has read it.
+/// Called with one answer per message, in order, once each is settled.
+pub type Reply = Box<dyn FnOnce(Vec<Settled>) + Send>;
+
+/// What one sender has handed over in one piece.
+pub struct Batch {
+    pub sender: Sender,
+    /// How the door knows the sender.
+    pub vouched: Vouched,
+    pub received_at: DateTime<Utc>,
+    pub messages: Vec<RawMessage>,
+    pub reply: Reply,
+}
+
+impl Batch {
+    pub(crate) fn bytes(&self) -> usize {
+        self.messages.iter().map(|message| message.body.len()).sum()
+    }
+
+    /// A batch whose answers come through the channel that is given back.
+    pub fn answered(sender: Sender, vouched: Vouched, received_at: DateTime<Utc>, messages: Vec<RawMessage>) -> (Batch, Answers) {
+        let (answer, answers) = oneshot::channel();
+        // A caller that went away needs no answer.
+        let reply = Box::new(move |settled| drop(answer.send(settled)));
+        (Batch { sender, vouched, received_at, messages, reply }, answers)
+    }
+}
+
+pub type Answers = oneshot::Receiver<Vec<Settled>>;
+
+/// A message as it came.
+pub struct RawMessage {
+    pub body: Bytes,
+    /// Why its door refuses it without reading; it goes to the quarantine like any other.
+    pub refusal: Option<Fault>,
+}
+
+impl RawMessage {
+    pub fn of(body: Bytes) -> RawMessage {
+        RawMessage { body, refusal: None }
+    }
+}
+
+/// One message's answer, with what it calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub label: Label,
+    pub outcome: Outcome,
+}
+
+/// A message as it was read against the register.
 pub struct Item {
     pub(crate) sender: Sender,
     pub(crate) received_at: DateTime<Utc>,
@@ -39,17 +89,13 @@ pub(crate) enum Message {
 }
 
 impl Item {
-    /// By what the message calls itself, as far as it could be read.
-    pub fn label(&self) -> &Label {
-        &self.label
-    }
-
-    /// What is already known to be wrong; for a trial run.
-    pub fn faults(&self) -> &[Fault] {
-        match &self.content {
-            Content::Sound(_) => &[],
-            Content::Refused(faults) => faults,
-        }
+    /// What is already known of a message, for a trial run.
+    pub fn tried(self) -> Settled {
+        let outcome = match self.content {
+            Content::Sound(_) => Outcome::Accepted,
+            Content::Refused(faults) => Outcome::Refused(faults),
+        };
+        Settled { label: self.label, outcome }
     }
 }
 

@@ -3,14 +3,20 @@
 
 mod admission;
 mod commit;
+pub mod core;
 mod feeds;
 mod intake;
 mod item;
+mod ledger;
 mod mqtt;
+mod queue;
+mod reading;
 mod replay;
+mod upkeep;
 
 pub use feeds::Feeds;
-pub use intake::{Intake, IntakeOptions, Unavailable};
-pub use item::{Item, Outcome};
+pub use intake::{Busy, Intake, IntakeOptions, Unavailable};
+pub use item::{Batch, Item, Outcome, RawMessage, Settled};
+pub use ledger::Ledger;
 pub use mqtt::{Door, DoorOptions};
 pub use replay::Replay;

@@ -1,16 +1,21 @@
 //! Reads records of the log again into facts and identities.
 
+use std::thread;
+
 use chrono::DateTime;
-use store::Record;
-use tally::{Facts, Origin};
+use store::{Record, Stretch};
+use tally::Facts;
 use wire::carrier::read_carrier_message;
-use wire::identity::{IdentityKey, Sender, identity_key};
+use wire::identity::{IdentityKey, Sender};
 use wire::report::ContentDigest;
 use wire::{Door, ReadContext, read_report};
 
 use crate::admission::AdmittedBefore;
-use crate::intake::report_identity;
-use crate::intake::shanghai_day;
+use crate::item::{Message, Sound};
+use crate::reading::{Arrival, shanghai_day, sound_carrier_message, sound_report};
+
+/// Fewer records than this are not worth a thread.
+const SHARE_RECORDS_MIN: usize = 256;
 
 /// What a stretch of the log adds up to.
 #[derive(Default)]
@@ -23,32 +28,65 @@ pub struct Replay {
 }
 
 impl Replay {
-    pub fn take(&mut self, record: Record<'_>) {
-        self.records += 1;
-        if self.read(&record).is_none() {
-            self.unreadable += 1;
-        }
+    /// Takes the records of a stretch in, on as many threads as there are cores: facts do not depend on the order.
+    pub fn take(&mut self, stretch: &Stretch<'_>) {
+        let records: Vec<Record<'_>> = stretch.records().map(|(_, record)| record).collect();
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = records.len().div_ceil(threads).max(SHARE_RECORDS_MIN);
+        let mut shares = records.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        thread::scope(|scope| {
+            let others: Vec<_> = shares.map(|share| scope.spawn(move || Replay::of(share))).collect();
+            own.iter().for_each(|record| self.take_record(record));
+            for other in others {
+                match other.join() {
+                    Ok(other) => self.merge(other),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
     }
 
-    fn read(&mut self, record: &Record<'_>) -> Option<()> {
-        let received_at = DateTime::from_timestamp_micros(record.received_at_us)?;
-        let origin = Origin { sender: record.sender.clone(), enterprise: record.enterprise.clone(), received_at };
-        let door = match record.sender {
-            Sender::Gateway(_) => Door::Gateway,
-            Sender::Supplier(_) => Door::Supplier,
-            Sender::Carrier(_) => {
-                let message = read_carrier_message(record.body, shanghai_day(received_at), &AdmittedBefore).1.ok()?;
-                let identity = wire::identity::MessageIdentity::Id(message.id.clone());
-                self.facts.apply_carrier(&message);
-                self.identities.push((identity_key(&record.sender, &identity), message.digest()));
-                return Some(());
-            }
-        };
-        // What was not too far in the future when it came is not refused when it is read again.
-        let context = ReadContext { door, received_at, future_skew_s_max: u32::MAX, admission: &AdmittedBefore };
-        let report = read_report(record.body, &context).report.ok()?;
-        self.facts.apply_report(&origin, &report);
-        self.identities.push((identity_key(&record.sender, &report_identity(&record.sender, &report)), report.digest()));
-        Some(())
+    fn of(records: &[Record<'_>]) -> Replay {
+        let mut replay = Replay::default();
+        records.iter().for_each(|record| replay.take_record(record));
+        replay
     }
+
+    fn merge(&mut self, other: Replay) {
+        self.facts.merge(other.facts);
+        self.identities.extend(other.identities);
+        self.unreadable += other.unreadable;
+        self.records += other.records;
+    }
+
+    fn take_record(&mut self, record: &Record<'_>) {
+        self.records += 1;
+        let Some(sound) = sound(record) else {
+            self.unreadable += 1;
+            return;
+        };
+        match &sound.message {
+            Message::Report(report) => self.facts.apply_report(&sound.origin, report),
+            Message::Carrier(message) => self.facts.apply_carrier(message),
+        }
+        self.identities.push((sound.key, sound.digest));
+    }
+}
+
+fn sound(record: &Record<'_>) -> Option<Box<Sound>> {
+    let received_at = DateTime::from_timestamp_micros(record.received_at_us)?;
+    let arrival = Arrival { sender: record.sender.clone(), vouched: record.vouched, received_at };
+    let door = match record.sender {
+        Sender::Gateway(_) => Door::Gateway,
+        Sender::Supplier(_) => Door::Supplier,
+        Sender::Carrier(_) => {
+            let message = read_carrier_message(record.body, shanghai_day(received_at), &AdmittedBefore).1.ok()?;
+            return Some(sound_carrier_message(&arrival, message));
+        }
+    };
+    // What was not too far in the future when it came is not refused when it is read again.
+    let context = ReadContext { door, received_at, future_skew_s_max: u32::MAX, admission: &AdmittedBefore };
+    let report = read_report(record.body, &context).report.ok()?;
+    Some(sound_report(&arrival, record.enterprise.clone(), report))
 }

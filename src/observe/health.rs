@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     Log,
+    Disk,
     Tally,
     MqttDoor,
 }
@@ -15,6 +16,7 @@ impl Part {
     pub fn as_str(self) -> &'static str {
         match self {
             Part::Log => "evidence log",
+            Part::Disk => "disk",
             Part::Tally => "tally",
             Part::MqttDoor => "mqtt door",
         }

@@ -48,6 +48,12 @@ metrics! {
     feed_dropped: IntCounter "shangyun_ingest_feed_dropped_messages_total" "Feed messages not delivered because a subscriber was slow.";
     feed_rebuilt: IntCounter "shangyun_ingest_feed_rebuilds_total" "Times the feed router was built anew.";
     log_blocks: IntGauge "shangyun_store_log_blocks" "Blocks of the evidence log.";
+    log_failures: IntCounter "shangyun_store_log_failures_total" "Writes or syncs of the evidence log that failed.";
+    log_damaged_blocks: IntGauge "shangyun_store_log_damaged_blocks" "Blocks behind the checkpoint that could not be read at the start.";
+    sealed_segments: IntCounter "shangyun_store_sealed_segments_total" "Segments of the evidence log that were sealed.";
+    sealed_raw_bytes: IntCounter "shangyun_store_sealed_raw_bytes_total" "Bytes of those segments before sealing.";
+    sealed_bytes: IntCounter "shangyun_store_sealed_bytes_total" "Bytes of those segments after sealing.";
+    damaged_segments: IntCounter "shangyun_store_damaged_segments_total" "Segments that were not sealed because a block is damaged.";
     checkpoint_seconds: Histogram "shangyun_store_checkpoint_duration_seconds" "Time to write a checkpoint of the facts.";
     checkpoint_failures: IntCounter "shangyun_store_checkpoint_failures_total" "Checkpoints that could not be written.";
     judgements: IntCounterVec "shangyun_monitor_judgements_total" ["verdict"] "Judgements by verdict.";

@@ -1,13 +1,17 @@
 //! Blocks and records of the evidence log as bytes.
 //!
-//! Block: magic `SYB1`, payload length u32, block number u64, record count u32, CRC32C u32 over the 20 bytes before it and the
-//! payload; then the payload. Record: head length u32, head (postcard), body length u32, body as received. All numbers little-endian.
+//! Block: magic `SYB1`, payload length u32, block number u64, record count u32, leaf hash of the block before (32 bytes), CRC32C u32
+//! over the 52 bytes before it and the payload; then the payload. Record: head length u32, head (postcard), body length u32, body as
+//! received. All numbers little-endian. Every block names the leaf before it, so that the tree goes on over a block that is damaged.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use wire::identity::Sender;
 
-pub const HEADER_BYTES: usize = 24;
+use crate::merkle::Hash;
+
+pub const HEADER_BYTES: usize = 56;
+const CRC_AT: usize = 52;
 const MAGIC: [u8; 4] = *b"SYB1";
 
 /// How the sender was established.
@@ -17,6 +21,10 @@ pub enum Vouched {
     Token,
     /// A bearer key, over HTTP.
     Key,
+    /// The gateway's signature, which the body carries (COSE_Sign1).
+    Signature,
+    /// A client certificate of the operator's authority, over MQTT with TLS.
+    Certificate,
 }
 
 /// One accepted message: who, how, when received, and its bytes.
@@ -95,14 +103,15 @@ impl BlockBuilder {
         self.records
     }
 
-    pub fn finish(mut self, number: u64) -> Vec<u8> {
+    pub fn finish(mut self, number: u64, leaf_before: &Hash) -> Vec<u8> {
         let payload = (self.bytes.len() - HEADER_BYTES) as u32;
         self.bytes[..4].copy_from_slice(&MAGIC);
         self.bytes[4..8].copy_from_slice(&payload.to_le_bytes());
         self.bytes[8..16].copy_from_slice(&number.to_le_bytes());
         self.bytes[16..20].copy_from_slice(&self.records.to_le_bytes());
+        self.bytes[20..CRC_AT].copy_from_slice(leaf_before);
         let crc = block_crc(&self.bytes);
-        self.bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+        self.bytes[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
         self.bytes
     }
 }
@@ -115,7 +124,7 @@ pub fn block_at(bytes: &[u8], expected: u64) -> Result<&[u8], BlockError> {
     }
     let block = HEADER_BYTES + u32_at(header, 4) as usize;
     let block = bytes.get(..block).ok_or(BlockError::Short)?;
-    if block_crc(block) != u32_at(header, 20) {
+    if block_crc(block) != u32_at(header, CRC_AT) {
         return Err(BlockError::Crc);
     }
     match block_number(block) {
@@ -129,8 +138,13 @@ pub fn block_number(block: &[u8]) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|i| block[8 + i]))
 }
 
-/// Is there a sound block with a number above `above` anywhere in `bytes`? Then damage before it is no torn tail.
-pub fn any_block_above(bytes: &[u8], above: u64) -> bool {
+/// The leaf hash of the block before, in a block's header.
+pub fn leaf_before(block: &[u8]) -> Hash {
+    std::array::from_fn(|i| block[20 + i])
+}
+
+/// Where in `bytes` the first sound block with a number above `above` begins. Then damage before it is no torn tail.
+pub fn first_block_above(bytes: &[u8], above: u64) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = bytes[at..].windows(4).position(|window| window == MAGIC) {
         at += found;
@@ -138,11 +152,11 @@ pub fn any_block_above(bytes: &[u8], above: u64) -> bool {
             && number > above
             && block_at(&bytes[at..], number).is_ok()
         {
-            return true;
+            return Some(at);
         }
         at += 4;
     }
-    false
+    None
 }
 
 /// The records of a sound block.
@@ -185,7 +199,7 @@ fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BlockError> {
 }
 
 fn block_crc(block: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&block[..20]), &block[HEADER_BYTES..])
+    crc32c::crc32c_append(crc32c::crc32c(&block[..CRC_AT]), &block[HEADER_BYTES..])
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -202,7 +216,7 @@ mod tests {
             let sender = Sender::Supplier("s-1".into());
             builder.push(&Record { sender, enterprise: "e".into(), vouched: Vouched::Key, received_at_us: 7, body });
         }
-        builder.finish(number)
+        builder.finish(number, &[3; 32])
     }
 
     #[test]
@@ -234,8 +248,10 @@ mod tests {
     fn a_later_sound_block_is_seen_behind_damage() {
         let mut bytes = block(5);
         bytes[30] ^= 1;
-        assert!(!any_block_above(&bytes, 5));
+        assert_eq!(first_block_above(&bytes, 5), None);
+        let length = bytes.len();
         bytes.extend(block(6));
-        assert!(any_block_above(&bytes, 5));
+        assert_eq!(first_block_above(&bytes, 5), Some(length));
+        assert_eq!(leaf_before(&bytes[length..]), [3; 32]);
     }
 }

@@ -31,7 +31,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    fn of(register: &Register) -> Directory {
+    pub fn of(register: &Register) -> Directory {
         let gateway = |gateway: &policy::register::Gateway| GatewayEntry {
             enterprise: gateway.enterprise.clone(),
             token_sha256: gateway.token_sha256.clone(),

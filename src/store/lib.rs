@@ -4,6 +4,7 @@
 
 mod block;
 mod directory;
+mod disk;
 mod keys;
 mod log;
 mod merkle;
@@ -12,17 +13,24 @@ mod register_import;
 mod register_rows;
 mod results;
 mod rows;
+mod scan;
+mod seal;
+mod sealed;
+mod segments;
 mod sql;
 mod tally_rows;
 
-pub use block::{BlockBuilder, Record, Vouched};
+pub use block::{BlockBuilder, BlockError, Record, Vouched};
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
+pub use disk::{Disk, DiskFile, OsDisk};
 pub use keys::{ApiKey, KeyRole};
-pub use log::{Log, LogError, LogOptions, LogPosition, TornTail, read_from};
+pub use log::{Log, LogError, LogOptions, LogPosition, prepare_segment};
 pub use merkle::{Frontier, Hash};
 pub use quarantine::{QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, RefusedMessage};
 pub use register_import::RegisterFault;
 pub use register_rows::ImportError;
 pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};
+pub use scan::{DamagedBlocks, Scanned, Stretch, TornTail, scan};
+pub use seal::{SealError, SealedSegment, seal_next};
 pub use sql::{Store, StoreError};
 pub use tally_rows::{Checkpoint, FactsDigest, GatewaySequences};

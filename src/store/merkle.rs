@@ -9,11 +9,18 @@ pub type Hash = [u8; 32];
 pub struct Frontier {
     leaves: u64,
     subtrees: Vec<Hash>,
+    last_leaf: Hash,
 }
 
 impl Frontier {
     pub fn push(&mut self, leaf: &[u8]) {
-        let mut hash = leaf_hash(leaf);
+        self.push_hash(leaf_hash(leaf));
+    }
+
+    /// Adds a leaf of which only the hash is known.
+    pub fn push_hash(&mut self, leaf: Hash) {
+        let mut hash = leaf;
+        self.last_leaf = leaf;
         // Each trailing one bit of the count is a complete subtree that the new leaf completes further.
         for _ in 0..self.leaves.trailing_ones() {
             if let Some(left) = self.subtrees.pop() {
@@ -28,6 +35,11 @@ impl Frontier {
         self.leaves
     }
 
+    /// The hash of the newest leaf; zeros while there is none.
+    pub fn last_leaf(&self) -> Hash {
+        self.last_leaf
+    }
+
     pub fn root(&self) -> Hash {
         let mut subtrees = self.subtrees.iter().rev();
         match subtrees.next() {
@@ -38,6 +50,7 @@ impl Frontier {
 
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.leaves.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&self.last_leaf);
         self.subtrees.iter().for_each(|hash| bytes.extend_from_slice(hash));
         bytes
     }
@@ -45,9 +58,10 @@ impl Frontier {
     pub fn from_bytes(bytes: &[u8]) -> Option<Frontier> {
         let (leaves, hashes) = bytes.split_first_chunk::<8>()?;
         let leaves = u64::from_le_bytes(*leaves);
+        let (last_leaf, hashes) = hashes.split_first_chunk::<32>()?;
         let (subtrees, rest) = hashes.as_chunks::<32>();
         let whole = rest.is_empty() && subtrees.len() == leaves.count_ones() as usize;
-        whole.then(|| Frontier { leaves, subtrees: subtrees.to_vec() })
+        whole.then(|| Frontier { leaves, subtrees: subtrees.to_vec(), last_leaf: *last_leaf })
     }
 }
 

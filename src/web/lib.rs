@@ -4,6 +4,7 @@ mod activity;
 mod admin;
 mod api;
 mod cities;
+mod limits;
 mod listing;
 mod pages;
 mod problem;
@@ -11,5 +12,6 @@ mod routes;
 mod state;
 
 pub use admin::admin_router;
+pub use limits::RequestLimits;
 pub use routes::{API_ROUTES, router};
 pub use state::{WebParts, WebState};

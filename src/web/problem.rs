@@ -43,6 +43,10 @@ impl Problem {
         Problem { retry_after_s: Some(5), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    pub fn too_many(retry_after_s: u32, detail: impl Into<String>) -> Problem {
+        Problem { retry_after_s: Some(retry_after_s), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -100,6 +104,17 @@ impl From<JudgeError> for Problem {
 impl From<ingest::Unavailable> for Problem {
     fn from(error: ingest::Unavailable) -> Problem {
         Problem::unavailable(error.to_string())
+    }
+}
+
+impl From<ingest::Busy> for Problem {
+    fn from(busy: ingest::Busy) -> Problem {
+        match busy {
+            ingest::Busy::Sender => Problem::too_many(1, "more of this sender is under way than its share: wait for the answers first"),
+            ingest::Busy::Service => {
+                Problem { retry_after_s: Some(1), ..Problem::unavailable("the service is busy: send the request again") }
+            }
+        }
     }
 }
 

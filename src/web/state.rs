@@ -11,6 +11,7 @@ use observe::{Clock, Health, Metrics};
 use policy::register::{Register, Voucher};
 use store::{ApiKey, KeyRole, RegisterState, Store};
 
+use crate::limits::RequestLimits;
 use crate::problem::Problem;
 
 pub struct WebParts {
@@ -21,6 +22,7 @@ pub struct WebParts {
     pub metrics: Metrics,
     pub health: Health,
     pub clock: Clock,
+    pub limits: RequestLimits,
     /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.
     pub loopback_only: bool,
 }
@@ -43,7 +45,10 @@ impl FromRequestParts<WebState> for Caller {
             .map(|(_, secret)| secret.trim());
         let Some(secret) = secret else { return Err(Problem::unauthorised("send Authorization: Bearer KEY")) };
         match state.store.find_key(secret).await? {
-            Some(key) => Ok(Caller(key)),
+            Some(key) => {
+                state.limits.check(secret)?;
+                Ok(Caller(key))
+            }
             None => Err(Problem::unauthorised("the key is not known")),
         }
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use store::GatewayEntry;
+use store::{GatewayEntry, Vouched};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -18,7 +18,7 @@ use wire::{Fault, FaultCode, Label};
 use super::door::Door;
 use super::packet::{AckReason, Codec, Connect, ConnectRefusal, Ending, Inbound, Terms};
 use super::sessions::{Delivery, Membership};
-use crate::item::{Item, Outcome};
+use crate::item::{Batch, Outcome, RawMessage, Settled};
 
 const READ_BYTES: usize = 64 << 10;
 const READ_BYTES_IDLE: usize = 1 << 10;
@@ -184,10 +184,10 @@ struct Connection<'d> {
     admitted: GatewayEntry,
     membership: Membership,
     inbox: mpsc::Receiver<Delivery>,
-    outcomes_in: mpsc::UnboundedSender<Vec<Outcome>>,
-    outcomes: mpsc::UnboundedReceiver<Vec<Outcome>>,
+    outcomes_in: mpsc::UnboundedSender<Vec<Settled>>,
+    outcomes: mpsc::UnboundedReceiver<Vec<Settled>>,
     /// Publishes handed to the intake, in order; without a packet id for QoS 0, which gets no PUBACK.
-    waiting: VecDeque<(Option<NonZeroU16>, Label)>,
+    waiting: VecDeque<Option<NonZeroU16>>,
     idle_max: Duration,
     /// Set once the connection is to end; what is waiting is settled before.
     ending: Option<Ending>,
@@ -248,27 +248,29 @@ impl Connection<'_> {
             self.ending = Some(Ending::GatewayRemoved);
             return;
         }
-        let mut items: Vec<Item> = Vec::new();
+        let mut messages = Vec::new();
         while self.ending.is_none() {
             match self.codec.decode(&mut self.input) {
-                Ok(Some(packet)) => self.take_packet(packet, received_at, &mut items),
+                Ok(Some(packet)) => self.take_packet(packet, &mut messages),
                 Ok(None) => break,
                 Err(ending) => self.ending = Some(ending),
             }
         }
-        if items.is_empty() {
+        if messages.is_empty() {
             return;
         }
         let outcomes = self.outcomes_in.clone();
         // The receiver lives as long as the connection; afterwards nobody needs the outcome.
         let reply = Box::new(move |settled| drop(outcomes.send(settled)));
-        if self.door.intake.submit(items, reply).await.is_err() {
+        let sender = Sender::Gateway(self.gateway.as_str().into());
+        let batch = Batch { sender, vouched: Vouched::Token, received_at, messages, reply };
+        if self.door.intake.submit(batch).await.is_err() {
             self.waiting.clear();
             self.ending = Some(Ending::Unavailable);
         }
     }
 
-    fn take_packet(&mut self, packet: Inbound, received_at: chrono::DateTime<chrono::Utc>, items: &mut Vec<Item>) {
+    fn take_packet(&mut self, packet: Inbound, messages: &mut Vec<RawMessage>) {
         match packet {
             Inbound::Publish { topic, qos, retain, alias, packet_id, payload } => {
                 if alias || !topic::topic_name_valid(&topic) {
@@ -283,7 +285,7 @@ impl Connection<'_> {
                 {
                     self.ending = Some(Ending::ReceiveMaximum);
                 } else {
-                    self.publish(&topic, packet_id, payload, received_at, items);
+                    self.publish(&topic, packet_id, payload, messages);
                 }
             }
             Inbound::Subscribe { packet_id, filters } => {
@@ -313,11 +315,7 @@ impl Connection<'_> {
     fn unacknowledged(&self) -> usize {
         let most = usize::from(self.door.options.receive_maximum.get());
         // Counting is needed only near the bound.
-        if self.waiting.len() < most {
-            self.waiting.len()
-        } else {
-            self.waiting.iter().filter(|(packet_id, _)| packet_id.is_some()).count()
-        }
+        if self.waiting.len() < most { self.waiting.len() } else { self.waiting.iter().flatten().count() }
     }
 
     fn subscribe(&self, filter: &str) -> bool {
@@ -328,15 +326,7 @@ impl Connection<'_> {
         allowed && self.membership.subscribe(filter)
     }
 
-    fn publish(
-        &mut self,
-        topic: &str,
-        packet_id: Option<NonZeroU16>,
-        payload: Bytes,
-        received_at: chrono::DateTime<chrono::Utc>,
-        items: &mut Vec<Item>,
-    ) {
-        let sender = Sender::Gateway(self.gateway.as_str().into());
+    fn publish(&mut self, topic: &str, packet_id: Option<NonZeroU16>, payload: Bytes, messages: &mut Vec<RawMessage>) {
         let refusal = if !topic::report_topic_of(topic, &self.gateway) {
             if !topic::below_gateway(topic, &self.gateway) {
                 self.ending = Some(Ending::ForeignTopic);
@@ -350,23 +340,14 @@ impl Connection<'_> {
         } else {
             None
         };
-        let item = match refusal {
-            Some(fault) => Some(self.door.intake.refuse(sender, received_at, payload, fault)),
-            None => self.door.intake.read_from_gateway(&self.gateway, received_at, payload),
-        };
-        match item {
-            Some(item) => {
-                self.waiting.push_back((packet_id, item.label().clone()));
-                items.push(item);
-            }
-            None => self.ending = Some(Ending::GatewayRemoved),
-        }
+        self.waiting.push_back(packet_id);
+        messages.push(RawMessage { body: payload, refusal });
     }
 
     /// Answers publishes in their order: a refusal is told before its PUBACK.
-    fn settle(&mut self, outcomes: Vec<Outcome>) {
-        for outcome in outcomes {
-            let Some((packet_id, label)) = self.waiting.pop_front() else { return };
+    fn settle(&mut self, settled: Vec<Settled>) {
+        for Settled { label, outcome } in settled {
+            let Some(packet_id) = self.waiting.pop_front() else { return };
             let reason = match &outcome {
                 Outcome::Accepted | Outcome::Duplicate => AckReason::Success,
                 Outcome::Refused(faults) => {

@@ -4,12 +4,11 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use ingest::{Intake, Item, Outcome};
+use ingest::{Outcome, RawMessage, Settled};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::KeyRole;
+use store::{KeyRole, Vouched};
+use wire::identity::Sender;
 
 use super::body;
 use crate::problem::{Problem, Query};
@@ -29,7 +28,8 @@ pub async fn reports(
     request: Body,
 ) -> Result<Json<Value>, Problem> {
     caller.must_be(&[KeyRole::Supplier])?;
-    push(&state, caller.sender()?, Intake::read_from_supplier, &query, &headers, request).await
+    let sender = Sender::Supplier(caller.sender()?.into());
+    push(&state, sender, &query, &headers, request).await
 }
 
 pub async fn carrier_records(
@@ -40,30 +40,26 @@ pub async fn carrier_records(
     request: Body,
 ) -> Result<Json<Value>, Problem> {
     caller.must_be(&[KeyRole::Carrier])?;
-    push(&state, caller.sender()?, Intake::read_from_carrier, &query, &headers, request).await
+    let sender = Sender::Carrier(caller.sender()?.into());
+    push(&state, sender, &query, &headers, request).await
 }
 
-async fn push(
-    state: &WebState,
-    sender: &str,
-    read: fn(&Intake, &str, DateTime<Utc>, Bytes) -> Item,
-    query: &PushQuery,
-    headers: &HeaderMap,
-    request: Body,
-) -> Result<Json<Value>, Problem> {
+async fn push(state: &WebState, sender: Sender, query: &PushQuery, headers: &HeaderMap, request: Body) -> Result<Json<Value>, Problem> {
     let received_at = state.clock.now();
-    let messages = body::reports(&body::read(headers, request).await?)?;
+    let messages = body::reports(&body::read(headers, request).await?)?.into_iter().map(RawMessage::of).collect();
     state.register.refresh().await?;
-    let items = messages.into_iter().map(|message| read(&state.intake, sender, received_at, message)).collect();
-    answer(state, items, query.dry_run).await
+    let settled = if query.dry_run {
+        state.intake.try_out(sender, Vouched::Key, received_at, messages)
+    } else {
+        state.intake.settle_now(sender, Vouched::Key, received_at, messages).await??
+    };
+    answer(settled)
 }
 
-/// One status per message, in order, once each is settled.
-async fn answer(state: &WebState, items: Vec<Item>, dry_run: bool) -> Result<Json<Value>, Problem> {
-    let ids: Vec<Option<String>> = items.iter().map(|item| item.label().id.clone()).collect();
-    let outcomes = if dry_run { items.iter().map(tried).collect() } else { state.intake.settle(items).await? };
-    let mut results = Vec::with_capacity(outcomes.len());
-    for (index, (id, outcome)) in ids.into_iter().zip(outcomes).enumerate() {
+/// One status per message, in order.
+fn answer(settled: Vec<Settled>) -> Result<Json<Value>, Problem> {
+    let mut results = Vec::with_capacity(settled.len());
+    for (index, Settled { label, outcome }) in settled.into_iter().enumerate() {
         let (status, faults) = match outcome {
             Outcome::Accepted => ("accepted", Vec::new()),
             Outcome::Duplicate => ("duplicate", Vec::new()),
@@ -73,12 +69,7 @@ async fn answer(state: &WebState, items: Vec<Item>, dry_run: bool) -> Result<Jso
                 return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "the disk is full; send the whole request again later"));
             }
         };
-        results.push(json!({ "index": index, "id": id, "status": status, "faults": faults }));
+        results.push(json!({ "index": index, "id": label.id, "status": status, "faults": faults }));
     }
     Ok(Json(json!({ "results": results })))
-}
-
-/// What would become of a message, as far as it can be told without its identity.
-fn tried(item: &Item) -> Outcome {
-    if item.faults().is_empty() { Outcome::Accepted } else { Outcome::Refused(item.faults().to_vec()) }
 }

@@ -1,0 +1,375 @@
+//! The committing core: decides repeats, appends, syncs, counts, and only then answers. Synchronous, and generic over its disk, its
+//! database and its clock, so that a simulation can run it through every way of failing.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use observe::{Health, Metrics, Part};
+use store::{
+    BlockBuilder, Checkpoint, Directory, Disk, Log, LogError, LogOptions, LogPosition, Record, RefusedMessage, Scanned, StoreError, Vouched,
+};
+use tally::{Facts, Novelty, RecentIdentities};
+use wire::identity::{IdentityKey, MessageIdentity, Sender};
+use wire::report::ContentDigest;
+use wire::{Fault, FaultCode};
+
+use crate::item::{Content, Item, Message, Outcome, RawMessage, Sound};
+use crate::ledger::Ledger;
+use crate::reading::{Arrival, Reader};
+use crate::replay::Replay;
+
+/// How often the free space is looked at.
+const SPACE_EVERY: Duration = Duration::from_millis(500);
+/// How long nothing is tried after the log has failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// What `read` allows; the service takes it from the rulebook.
+const READ_SKEW_S_MAX: u32 = 120;
+
+#[derive(Clone, Copy, Debug)]
+pub struct CoreOptions {
+    pub log: LogOptions,
+    /// Below this much free space nothing is accepted.
+    pub free_bytes_min: u64,
+}
+
+pub struct Core<D: Disk, L: Ledger> {
+    log: Log<D>,
+    ledger: L,
+    options: CoreOptions,
+    metrics: Metrics,
+    health: Health,
+    recent: RecentIdentities,
+    facts: Facts,
+    /// Set when facts were lost from memory: nothing is accepted and no checkpoint may pass them, so that the next start reads them
+    /// from the log.
+    facts_lost: bool,
+    nearly_full: bool,
+    space_looked_at: Option<Duration>,
+    /// After a failure of the log nothing is tried before this.
+    retry_at: Option<Duration>,
+}
+
+/// Reads a message for the core against one state of the register, as the intake does.
+pub fn read(directory: &Directory, metrics: &Metrics, sender: Sender, received_at: DateTime<Utc>, message: RawMessage) -> Item {
+    let reader = Reader { directory, metrics, future_skew_s_max: READ_SKEW_S_MAX };
+    reader.read(&Arrival { sender, vouched: Vouched::Token, received_at }, message)
+}
+
+/// Where an item stands before anything is written.
+enum Decision {
+    Accept(Box<Sound>),
+    Duplicate,
+    Refuse(Vec<Fault>),
+    /// Its identity was taken by another report of this group, which stands only if the group is written.
+    ConflictWithin(Vec<Fault>),
+}
+
+impl<D: Disk, L: Ledger> Core<D, L> {
+    /// Opens the log and replays what no checkpoint holds.
+    pub fn open(
+        disk: D,
+        dir: &Path,
+        mut ledger: L,
+        options: CoreOptions,
+        metrics: Metrics,
+        health: Health,
+    ) -> Result<(Core<D, L>, Scanned), StoreError> {
+        let position = ledger.position()?;
+        let mut replay = Replay::default();
+        let (log, scanned) = Log::open(disk, dir, options.log, position, |stretch| replay.take(&stretch))?;
+        if replay.unreadable > 0 {
+            tracing::error!(records = replay.unreadable, "records of the log cannot be read by this version and are not counted");
+        }
+        let mut recent = RecentIdentities::default();
+        replay.identities.into_iter().for_each(|(key, digest)| recent.claim(key, digest));
+        for (key, (ranges, _)) in &replay.facts.sequences {
+            let stored = ledger.highest_sequence(&key.gateway, &key.boot)?;
+            let highest = stored.max(ranges.highest().unwrap_or(0));
+            recent.learn_highest(&Sender::Gateway(key.gateway.clone()), &key.boot, highest);
+        }
+        metrics.log_blocks.set(log.end().block() as i64);
+        metrics.log_damaged_blocks.set(scanned.damaged.iter().map(|damaged| (damaged.blocks.end - damaged.blocks.start) as i64).sum());
+        let core = Core {
+            log,
+            ledger,
+            options,
+            metrics,
+            health,
+            recent,
+            facts: replay.facts,
+            facts_lost: false,
+            nearly_full: false,
+            space_looked_at: None,
+            retry_at: None,
+        };
+        Ok((core, scanned))
+    }
+
+    pub fn end(&self) -> &LogPosition {
+        self.log.end()
+    }
+
+    pub fn log(&self) -> &Log<D> {
+        &self.log
+    }
+
+    /// Facts that no checkpoint holds yet.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub fn facts_lost(&self) -> bool {
+        self.facts_lost
+    }
+
+    /// Settles a group: one outcome per item, in order. `now`: time since any fixed moment, never running backwards.
+    pub fn commit(&mut self, items: Vec<Item>, now: Duration) -> Vec<Outcome> {
+        self.look_at_space(now);
+        let known = match self.known_identities(&items) {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::error!(%error, "the index of identities cannot be read");
+                let outcome = Outcome::Unavailable("the index of identities cannot be read");
+                return items.iter().map(|item| self.recorded(outcome.clone(), item)).collect();
+            }
+        };
+        let mut claimed = HashMap::new();
+        let decided: Vec<_> = items
+            .into_iter()
+            .map(|mut item| {
+                let decision = match std::mem::replace(&mut item.content, Content::Refused(Vec::new())) {
+                    Content::Refused(faults) => Decision::Refuse(faults),
+                    Content::Sound(sound) => self.decide(sound, &known, &mut claimed),
+                };
+                (item, decision)
+            })
+            .collect();
+        let appended = self.append(&decided, now);
+        let quarantined = self.quarantine(&decided, appended.is_ok());
+        decided
+            .into_iter()
+            .map(|(item, decision)| {
+                let outcome = match (decision, &appended) {
+                    (Decision::Accept(sound), Ok(())) => {
+                        self.count(*sound);
+                        Outcome::Accepted
+                    }
+                    // A repeat within this group stands on a report that was not written either.
+                    (Decision::Accept(_) | Decision::Duplicate | Decision::ConflictWithin(_), Err(outcome)) => outcome.clone(),
+                    (Decision::Duplicate, Ok(())) => Outcome::Duplicate,
+                    (Decision::Refuse(faults) | Decision::ConflictWithin(faults), _) => match &quarantined {
+                        Ok(()) => Outcome::Refused(faults),
+                        Err(outcome) => outcome.clone(),
+                    },
+                };
+                self.recorded(outcome, &item)
+            })
+            .collect()
+    }
+
+    /// What a checkpoint has to write; `None` if there is nothing, or if nothing may be written.
+    pub fn hand_over(&mut self) -> Option<Checkpoint> {
+        if self.facts_lost || self.facts.is_empty() {
+            return None;
+        }
+        let facts = std::mem::take(&mut self.facts);
+        Some(Checkpoint { facts, identities: self.recent.hand_over(), position: self.log.end().clone() })
+    }
+
+    /// What became of it. `Err(None)`: it was lost, and with it whether it was written.
+    pub fn handed_over(&mut self, ended: Result<(), Option<Box<Checkpoint>>>) {
+        match ended {
+            Ok(()) => {
+                self.health.works(Part::Tally);
+                self.recent.forget_handed_over();
+            }
+            Err(checkpoint) => {
+                self.metrics.checkpoint_failures.inc();
+                self.health.fails(Part::Tally, "checkpoints cannot be written");
+                // Their identities are still held.
+                match checkpoint {
+                    Some(checkpoint) => self.facts.merge(checkpoint.facts),
+                    None => self.facts_lost = true,
+                }
+            }
+        }
+    }
+
+    /// Asks the index on disk about those that are not certainly new and not among the recent ones.
+    fn known_identities(&mut self, items: &[Item]) -> Result<HashMap<IdentityKey, ContentDigest>, StoreError> {
+        let mut asked = Vec::new();
+        for item in items {
+            let Content::Sound(sound) = &item.content else { continue };
+            if let MessageIdentity::Sequence { boot, .. } = &sound.identity
+                && !self.recent.knows_boot(&item.sender, boot)
+            {
+                let highest = self.ledger.highest_sequence(item.sender.id(), boot)?;
+                self.recent.learn_highest(&item.sender, boot, highest);
+            }
+            if self.recent.look_up(&item.sender, &sound.identity, &sound.key, &sound.digest) == Novelty::AskIndex {
+                asked.push(sound.key);
+            }
+        }
+        if asked.is_empty() { Ok(HashMap::new()) } else { Ok(self.ledger.find_identities(&asked)?.into_iter().collect()) }
+    }
+
+    fn decide(
+        &self,
+        sound: Box<Sound>,
+        known: &HashMap<IdentityKey, ContentDigest>,
+        claimed: &mut HashMap<IdentityKey, ContentDigest>,
+    ) -> Decision {
+        let within = claimed.contains_key(&sound.key);
+        let accepted = claimed.get(&sound.key).or_else(|| known.get(&sound.key));
+        let novelty = match accepted {
+            Some(accepted) => RecentIdentities::compare(accepted, &sound.digest),
+            None => self.recent.look_up(&sound.origin.sender, &sound.identity, &sound.key, &sound.digest),
+        };
+        match novelty {
+            // The index was asked, and does not know it.
+            Novelty::New | Novelty::AskIndex => {
+                claimed.insert(sound.key, sound.digest);
+                Decision::Accept(sound)
+            }
+            Novelty::Duplicate => Decision::Duplicate,
+            Novelty::Conflict => {
+                let (path, identity) = match &sound.identity {
+                    MessageIdentity::Sequence { boot, seq } => ("/seq", format!("boot {boot:?}, seq {seq}")),
+                    MessageIdentity::Id(id) => ("/id", format!("id {id:?}")),
+                };
+                let faults = vec![Fault::new(FaultCode::Conflict, path, format!("{identity} was accepted with other content"))];
+                if within { Decision::ConflictWithin(faults) } else { Decision::Refuse(faults) }
+            }
+        }
+    }
+
+    /// Writes and syncs what is to be accepted; the error is the outcome for all of it.
+    fn append(&mut self, decided: &[(Item, Decision)], now: Duration) -> Result<(), Outcome> {
+        let mut block = BlockBuilder::default();
+        for (item, decision) in decided {
+            if let Decision::Accept(sound) = decision {
+                block.push(&Record {
+                    sender: item.sender.clone(),
+                    enterprise: sound.origin.enterprise.clone(),
+                    vouched: sound.vouched,
+                    received_at_us: item.received_at.timestamp_micros(),
+                    body: &item.body,
+                });
+            }
+        }
+        if block.records() == 0 {
+            return Ok(());
+        }
+        if self.facts_lost {
+            return Err(Outcome::Unavailable("facts were lost: the service must be started anew"));
+        }
+        if self.nearly_full {
+            return Err(Outcome::DiskFull);
+        }
+        if self.retry_at.is_some_and(|at| now < at) {
+            return Err(Outcome::Unavailable("the evidence log has failed"));
+        }
+        match self.log.append(block) {
+            Ok(_) => {
+                if self.retry_at.take().is_some() {
+                    tracing::info!("the evidence log goes on in a new segment");
+                }
+                self.health.works(Part::Log);
+                self.metrics.log_blocks.set(self.log.end().block() as i64);
+                Ok(())
+            }
+            Err(error @ LogError::Full) => {
+                self.health.fails(Part::Log, error.to_string());
+                Err(Outcome::DiskFull)
+            }
+            Err(error) => {
+                // What is on the disk now is unknown: the same sync is never tried again, the log goes on in a new file.
+                tracing::error!(%error, "the evidence log has failed; nothing is accepted until a new segment takes over");
+                self.metrics.log_failures.inc();
+                self.health.fails(Part::Log, error.to_string());
+                self.retry_at = Some(now + RETRY_AFTER);
+                Err(Outcome::Unavailable("the evidence log has failed"))
+            }
+        }
+    }
+
+    /// Before the disk is full, nothing more is accepted: reading and judging need room too.
+    fn look_at_space(&mut self, now: Duration) {
+        if self.space_looked_at.is_some_and(|at| now < at + SPACE_EVERY) {
+            return;
+        }
+        self.space_looked_at = Some(now);
+        match self.log.disk().free_bytes(self.log.dir()) {
+            Ok(free) if free < self.options.free_bytes_min => {
+                self.nearly_full = true;
+                let (free, min) = (free >> 20, self.options.free_bytes_min >> 20);
+                self.health.fails(Part::Disk, format!("{free} MiB are free, {min} MiB must be (disk.free_mib_min): nothing is accepted"));
+            }
+            Ok(_) => {
+                self.nearly_full = false;
+                self.health.works(Part::Disk);
+            }
+            Err(error) => tracing::warn!(%error, "the free space cannot be found out"),
+        }
+    }
+
+    fn quarantine(&mut self, decided: &[(Item, Decision)], appended: bool) -> Result<(), Outcome> {
+        let refused: Vec<_> = decided
+            .iter()
+            .filter_map(|(item, decision)| match decision {
+                Decision::Refuse(faults) => Some((item, faults)),
+                Decision::ConflictWithin(faults) if appended => Some((item, faults)),
+                _ => None,
+            })
+            .map(|(item, faults)| RefusedMessage {
+                received_at: item.received_at,
+                sender: &item.sender,
+                label: item.label.id.as_deref(),
+                faults,
+                body: &item.body,
+            })
+            .collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        if self.nearly_full {
+            return Err(Outcome::DiskFull);
+        }
+        self.ledger.quarantine(&refused).map_err(|error| {
+            tracing::error!(%error, "the quarantine cannot be written");
+            match error {
+                StoreError::Full => Outcome::DiskFull,
+                _ => Outcome::Unavailable("the quarantine cannot be written"),
+            }
+        })
+    }
+
+    fn count(&mut self, sound: Sound) {
+        match &sound.message {
+            Message::Report(report) => self.facts.apply_report(&sound.origin, report),
+            Message::Carrier(message) => self.facts.apply_carrier(message),
+        }
+        self.recent.claim(sound.key, sound.digest);
+        if let MessageIdentity::Sequence { boot, seq } = &sound.identity {
+            self.recent.raise_highest(&sound.origin.sender, boot, *seq);
+        }
+    }
+
+    fn recorded(&self, outcome: Outcome, item: &Item) -> Outcome {
+        let name = match &outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Refused(faults) => {
+                faults.iter().for_each(|fault| self.metrics.faults.with_label_values(&[fault.code.as_str()]).inc());
+                "refused"
+            }
+            Outcome::Unavailable(_) | Outcome::DiskFull => "unavailable",
+        };
+        let carrier = matches!(item.sender, Sender::Carrier(_));
+        let counter = if carrier { &self.metrics.carrier_messages } else { &self.metrics.reports };
+        counter.with_label_values(&[name]).inc();
+        outcome
+    }
+}

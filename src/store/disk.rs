@@ -1,0 +1,100 @@
+//! What the evidence log needs of a file system. The simulation brings one that loses, tears and refuses.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Directories and names.
+pub trait Disk: Send + Sync + 'static {
+    type File: DiskFile;
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The names in a directory, in any order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// An existing file, for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
+    /// An empty file in the place of whatever had that name.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes names of the directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// What an ordinary user may still write.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// One open file.
+pub trait DiskFile: Send + Sync + 'static {
+    fn length(&self) -> io::Result<u64>;
+    /// All of `bytes`, or an error.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    fn set_length(&self, bytes: u64) -> io::Result<()>;
+    /// The content, and the length if it has changed. After an error it is unknown what is on the disk.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// The operating system's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsDisk;
+
+impl Disk for OsDisk {
+    type File = File;
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+impl DiskFile for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.write_all_at(bytes, at)
+    }
+
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
