@@ -46,6 +46,9 @@ enum Command {
     /// Facts from the log
     #[command(subcommand)]
     Tally(TallyCommand),
+    /// The evidence log
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Bearer keys of the API
     #[command(subcommand)]
     Key(KeyCommand),
@@ -63,6 +66,18 @@ enum ConfigCommand {
 enum TallyCommand {
     /// Compute the facts from the log anew, and say whether they were the same
     Rebuild,
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Read every block and say whether anything is damaged, was changed, or is missing; the service may be running
+    Verify {
+        /// A signed head that was kept: the log must still be what it was then
+        #[arg(long, value_name = "CHECKPOINT")]
+        since: Option<PathBuf>,
+    },
+    /// Print the newest signed head, to be kept elsewhere
+    Head,
 }
 
 #[derive(Subcommand)]
@@ -159,6 +174,8 @@ fn run_command(cli: Cli) -> Result<bool> {
             runtime.block_on(offline::judge(&load()?, &options)).map(|()| true)
         }
         Command::Tally(TallyCommand::Rebuild) => runtime.block_on(offline::rebuild_tally(&load()?)),
+        Command::Log(LogCommand::Verify { since }) => runtime.block_on(offline::verify_log(&load()?, since.as_deref())),
+        Command::Log(LogCommand::Head) => runtime.block_on(offline::print_head(&load()?)),
         Command::Key(KeyCommand::Create { role, name, scope }) => {
             let key = ApiKey { role: key_role(&role)?, name, scope };
             runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)

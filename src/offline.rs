@@ -13,7 +13,7 @@ use policy::judge::Judgement;
 use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
-use store::{ApiKey, Checkpoint, ImportError, LogPosition, OsDisk, RegisterState, Scanned, Store, scan};
+use store::{ApiKey, Checkpoint, ImportError, LogPosition, OsDisk, RegisterState, Scanned, ServiceKeys, Store, scan};
 
 use crate::config::Config;
 
@@ -206,4 +206,47 @@ pub async fn rebuild_tally(config: &Config) -> Result<bool> {
         return Ok(before == after);
     }
     bail!("the service moves on faster than its log can be read; try when it is less busy")
+}
+
+/// Reads the whole log and every signed head; gives whether all is as it was.
+pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
+    let store = Store::open(&config.path("data.dir")).await?;
+    let keys = ServiceKeys::open(store.dir())?;
+    let mut notes = store.heads().await?;
+    if let Some(path) = since {
+        notes.push(std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?);
+    }
+    let mut tries = 0;
+    let verified = loop {
+        // Beside a running service a look at the wrong moment may see damage where there is none: it looks again.
+        let verified = store::verify_log(&OsDisk, &store.log_dir(), &notes, &keys)?;
+        tries += 1;
+        if verified.findings.is_empty() || tries == 3 {
+            break verified;
+        }
+    };
+    store.close().await;
+    for finding in &verified.findings {
+        println!("{finding}");
+    }
+    println!("blocks {}, records {}, signed heads {}", verified.blocks, verified.records, verified.heads);
+    println!("root {}", hex_of(&verified.root));
+    println!("{}", if verified.findings.is_empty() { "the log is whole" } else { "the log is NOT whole" });
+    Ok(verified.findings.is_empty())
+}
+
+/// Prints the newest signed head; `false` if there is none.
+pub async fn print_head(config: &Config) -> Result<bool> {
+    let store = Store::open(&config.path("data.dir")).await?;
+    let head = store.newest_head().await?;
+    store.close().await;
+    match &head {
+        Some(note) => print!("{note}"),
+        None => eprintln!("no head has been signed yet: the service signs one a minute, and when it stops"),
+    }
+    Ok(head.is_some())
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -14,7 +14,7 @@ use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
-use store::{LogOptions, RegisterState, Scanned, Store};
+use store::{LogOptions, RegisterState, Scanned, ServiceKeys, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -42,6 +42,7 @@ impl Service {
         let dir = config.path("data.dir");
         let store = Store::open(&dir).await?;
         let lock = lock_dir(&dir)?;
+        let keys = ServiceKeys::open(&dir)?;
         let http = bind(config, "http.listen").await?;
         let admin = bind(config, "admin.listen").await?;
         let mqtt = bind(config, "mqtt.listen").await?;
@@ -55,7 +56,7 @@ impl Service {
             checkpoint_every: Duration::from_secs(config.count("tally.checkpoint_every_s")),
         };
         let (intake, scanned) =
-            Intake::start(store.clone(), register.clone(), clock.clone(), metrics.clone(), health.clone(), options).await?;
+            Intake::start(store.clone(), register.clone(), clock.clone(), metrics.clone(), health.clone(), keys.clone(), options).await?;
         tell_unreadable(&scanned);
         let feeds = Feeds::start(metrics.clone())?;
         let (stop, stopping) = watch::channel(false);
@@ -81,6 +82,7 @@ impl Service {
             metrics: metrics.clone(),
             health: health.clone(),
             clock,
+            keys,
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use observe::Metrics;
-use store::{Checkpoint, OsDisk, Store, StoreError};
+use observe::{Clock, Metrics};
+use store::{Checkpoint, OsDisk, ServiceKeys, SignedHead, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -34,6 +34,8 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 const GROUP_ITEMS_MAX: usize = 8192;
 /// Facts held in memory before a checkpoint is written whatever the time.
 const ROWS_MAX: usize = 200_000;
+/// How often the head of the log is signed.
+const HEAD_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct Committer {
     pub(crate) core: Core<OsDisk, SqlLedger>,
@@ -45,6 +47,8 @@ pub(crate) struct Committer {
     pub(crate) group_delay: Duration,
     /// Tells the own queue how a checkpoint ended.
     pub(crate) own: Sender<Command>,
+    pub(crate) keys: ServiceKeys,
+    pub(crate) clock: Clock,
     /// Asks for the next segment to be prepared.
     pub(crate) prepare: SyncSender<()>,
     pub(crate) began: Instant,
@@ -57,6 +61,7 @@ struct Progress {
     waiting: Vec<oneshot::Sender<()>>,
     running: Option<Vec<oneshot::Sender<()>>>,
     stop: Option<oneshot::Sender<()>>,
+    last_head: Option<Instant>,
 }
 
 impl Committer {
@@ -156,12 +161,22 @@ impl Committer {
             return;
         };
         progress.running = Some(waiting);
+        let head_due = progress.stop.is_some() || progress.last_head.is_none_or(|at| at.elapsed() >= HEAD_EVERY);
+        let head = head_due.then(|| SignedHead::sign(&checkpoint.position, self.clock.now(), &self.keys));
+        if head_due {
+            progress.last_head = Some(Instant::now());
+        }
         let ended = EndedCheckpoint(Some(self.own.clone()));
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
         self.runtime.spawn(async move {
             let began = Instant::now();
             let written = write(&store, checkpoint).await;
             metrics.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
+            if let (Some(head), Ok(())) = (head, &written)
+                && let Err(error) = store.put_head(&head).await
+            {
+                tracing::warn!(%error, "a signed head of the log could not be kept; the next one will be");
+            }
             ended.tell(written);
         });
     }

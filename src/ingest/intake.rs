@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use observe::{Clock, Health, Metrics, Part};
-use store::{LogOptions, OsDisk, RegisterState, Scanned, Store, StoreError, Vouched};
+use store::{LogOptions, OsDisk, RegisterState, Scanned, ServiceKeys, Store, StoreError, Vouched};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use wire::identity::Sender;
@@ -79,6 +79,7 @@ impl Intake {
         clock: Clock,
         metrics: Metrics,
         health: Health,
+        keys: ServiceKeys,
         options: IntakeOptions,
     ) -> Result<(Intake, Scanned), StoreError> {
         let runtime = Handle::current();
@@ -97,6 +98,8 @@ impl Intake {
             checkpoint_every: options.checkpoint_every,
             group_delay: options.group_delay,
             own: commands.clone(),
+            keys,
+            clock: clock.clone(),
             prepare,
             began: Instant::now(),
         };

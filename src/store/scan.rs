@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::block::{self, BlockError, Record};
 use crate::disk::Disk;
 use crate::log::{LogError, LogPosition, at};
-use crate::merkle::leaf_hash;
+use crate::merkle::{Frontier, leaf_hash};
 use crate::segments::{read_segment, segment_path, segments};
 
 /// Blocks that cannot be read, and that sound ones follow.
@@ -42,7 +42,6 @@ pub struct Scanned {
 
 /// Sound blocks of one segment, in order.
 pub struct Stretch<'a> {
-    pub first_block: u64,
     pub blocks: Vec<&'a [u8]>,
 }
 
@@ -60,7 +59,19 @@ pub fn scan<D: Disk>(
     dir: &Path,
     from: LogPosition,
     until: Option<u64>,
+    visit: impl FnMut(Stretch<'_>),
+) -> Result<Scanned, LogError> {
+    scan_tree(disk, dir, from, until, visit, |_| {})
+}
+
+/// As `scan`, and shows the tree after every leaf.
+pub(crate) fn scan_tree<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    from: LogPosition,
+    until: Option<u64>,
     mut visit: impl FnMut(Stretch<'_>),
+    mut grown: impl FnMut(&Frontier),
 ) -> Result<Scanned, LogError> {
     let mut scanned = Scanned { end: from, ..Scanned::default() };
     loop {
@@ -73,12 +84,13 @@ pub fn scan<D: Disk>(
             None => Vec::new(),
         };
         let walk = Walk { path, bytes: &bytes, until, next_segment: files.range(segment + 1..).next().map(|(first, _)| *first) };
-        match walk.run(&mut scanned, &mut visit)? {
+        match walk.run(&mut scanned, &mut visit, &mut grown)? {
             Onward::Ended => return Ok(scanned),
             Onward::Segment(next) => {
                 if let Some(damaged) = scanned.damaged.last_mut().filter(|damaged| damaged.blocks.end == next && !damaged.leaves_known) {
                     let following = read_segment(disk, dir, next).map_err(at(dir))?.unwrap_or_default();
                     pass_over(&mut scanned.end, damaged, block::block_at(&following, next).ok());
+                    grown(&scanned.end.frontier);
                 }
                 scanned.end.segment = next;
                 scanned.end.byte = 0;
@@ -102,16 +114,21 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn run(&self, scanned: &mut Scanned, visit: &mut impl FnMut(Stretch<'_>)) -> Result<Onward, LogError> {
-        let mut stretch = Stretch { first_block: scanned.end.block(), blocks: Vec::new() };
-        let onward = self.blocks(scanned, &mut stretch);
+    fn run(
+        &self,
+        scanned: &mut Scanned,
+        visit: &mut impl FnMut(Stretch<'_>),
+        grown: &mut impl FnMut(&Frontier),
+    ) -> Result<Onward, LogError> {
+        let mut stretch = Stretch { blocks: Vec::new() };
+        let onward = self.blocks(scanned, &mut stretch, grown);
         if !stretch.blocks.is_empty() {
             visit(stretch);
         }
         onward
     }
 
-    fn blocks(&self, scanned: &mut Scanned, stretch: &mut Stretch<'a>) -> Result<Onward, LogError> {
+    fn blocks(&self, scanned: &mut Scanned, stretch: &mut Stretch<'a>, grown: &mut impl FnMut(&Frontier)) -> Result<Onward, LogError> {
         let beyond = LogError::Lost { path: self.path.clone(), byte: scanned.end.byte };
         let mut rest = usize::try_from(scanned.end.byte).ok().and_then(|byte| self.bytes.get(byte..));
         if rest.is_none() && self.next_segment.is_some() {
@@ -131,6 +148,7 @@ impl<'a> Walk<'a> {
             let fault = match sound_block(rest, number) {
                 Ok(block) => {
                     scanned.end.frontier.push(block);
+                    grown(&scanned.end.frontier);
                     scanned.end.byte += block.len() as u64;
                     rest = &rest[block.len()..];
                     stretch.blocks.push(block);
@@ -162,6 +180,7 @@ impl<'a> Walk<'a> {
             }
             if let Some(damaged) = scanned.damaged.last_mut() {
                 pass_over(&mut scanned.end, damaged, block::block_at(&rest[skipped..], next).ok());
+                grown(&scanned.end.frontier);
             }
             scanned.end.byte += skipped as u64;
             rest = &rest[skipped..];

@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Executor, SqlitePool};
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
-const MAIN_STEPS: &[&str] = &[include_str!("schema.sql")];
+const MAIN_STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_heads.sql")];
 const QUARANTINE_STEPS: &[&str] = &[include_str!("quarantine.sql")];
 
 const READERS_MAX: u32 = 4;
@@ -74,6 +74,10 @@ impl Store {
         migrate(&quarantine, &quarantine_path, QUARANTINE_STEPS).await?;
         let quarantine_readers = connect(&quarantine_path, READERS_MAX).await?;
         Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers })
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn log_dir(&self) -> PathBuf {

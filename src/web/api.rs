@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod evidence;
+pub mod proof;
 pub mod push;
 pub mod register;
 pub mod results;

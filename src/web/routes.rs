@@ -28,6 +28,8 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/results"),
     ("GET", "/api/v1/quarantine"),
     ("GET", "/api/v1/gateways/{id}"),
+    ("GET", "/api/v1/keys"),
+    ("GET", "/api/v1/log/head"),
 ];
 
 /// No script, style, image or form but our own.
@@ -48,6 +50,8 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/results", get(api::results::feed))
         .route("/api/v1/quarantine", get(api::evidence::quarantine))
         .route("/api/v1/gateways/{id}", get(api::evidence::gateway))
+        .route("/api/v1/keys", get(api::proof::keys))
+        .route("/api/v1/log/head", get(api::proof::head))
         // Sizes are bounded after decompression, where each handler reads its body.
         .layer(DefaultBodyLimit::disable())
         .layer(RequestDecompressionLayer::new());

@@ -9,7 +9,7 @@ use ingest::Intake;
 use monitor::Monitor;
 use observe::{Clock, Health, Metrics};
 use policy::register::{Register, Voucher};
-use store::{ApiKey, KeyRole, RegisterState, Store};
+use store::{ApiKey, KeyRole, RegisterState, ServiceKeys, Store};
 
 use crate::limits::RequestLimits;
 use crate::problem::Problem;
@@ -22,6 +22,7 @@ pub struct WebParts {
     pub metrics: Metrics,
     pub health: Health,
     pub clock: Clock,
+    pub keys: ServiceKeys,
     pub limits: RequestLimits,
     /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.
     pub loopback_only: bool,

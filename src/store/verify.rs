@@ -1,0 +1,178 @@
+//! The log's integrity: every block from the first, the tree, and every head that was ever signed.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::heads::{HeadError, SignedHead};
+use crate::log::{LogError, LogPosition};
+use crate::merkle::{Frontier, Hash};
+use crate::scan::scan_tree;
+use crate::signing::ServiceKeys;
+
+/// Something that is not as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Finding {
+    #[error("{path}: blocks {blocks:?} at byte {byte} are damaged: {fault}")]
+    Damaged { path: String, blocks: Range<u64>, byte: u64, fault: String },
+    #[error("{path}: from byte {byte} on, where block {block} should be, nothing can be read: {fault}")]
+    Tail { path: String, block: u64, byte: u64, fault: String },
+    #[error("a signed head cannot be read: {0}")]
+    Head(HeadError),
+    #[error("the head signed at {at} says {size} blocks, the log has {found}: it was cut")]
+    Cut { at: String, size: u64, found: u64 },
+    #[error("the head signed at {at} over {size} blocks has another root: a block before it was changed, removed or moved")]
+    Root { at: String, size: u64 },
+}
+
+/// What was looked at, and what is wrong.
+#[derive(Debug)]
+pub struct Verified {
+    pub blocks: u64,
+    pub records: u64,
+    pub heads: usize,
+    pub root: Hash,
+    pub findings: Vec<Finding>,
+}
+
+/// Reads the whole log up to where it ends now. `notes`: signed heads, as handed out.
+pub fn verify_log<D: Disk>(disk: &D, dir: &Path, notes: &[String], keys: &ServiceKeys) -> Result<Verified, LogError> {
+    let mut findings = Vec::new();
+    let mut heads: BTreeMap<u64, Vec<SignedHead>> = BTreeMap::new();
+    for note in notes {
+        match SignedHead::read(note, keys) {
+            Ok(head) => heads.entry(head.size).or_default().push(head),
+            Err(error) => findings.push(Finding::Head(error)),
+        }
+    }
+    let (mut records, mut roots) = (0, BTreeMap::from([(0, Frontier::default().root())]));
+    let scanned = scan_tree(
+        disk,
+        dir,
+        LogPosition::default(),
+        None,
+        |stretch| records += stretch.records().count() as u64,
+        |tree| {
+            if heads.contains_key(&tree.leaves()) {
+                roots.insert(tree.leaves(), tree.root());
+            }
+        },
+    )?;
+    findings.extend(scanned.damaged.iter().map(|damaged| Finding::Damaged {
+        path: damaged.path.display().to_string(),
+        blocks: damaged.blocks.clone(),
+        byte: damaged.byte,
+        fault: damaged.fault.to_string(),
+    }));
+    let found = scanned.end.block();
+    for head in heads.values().flatten() {
+        let at = head.at.to_rfc3339();
+        if found < head.size {
+            findings.push(Finding::Cut { at, size: head.size, found });
+        } else if roots.get(&head.size) != Some(&head.root) {
+            findings.push(Finding::Root { at, size: head.size });
+        }
+    }
+    if let Some(torn) = scanned.torn {
+        let path = torn.path.display().to_string();
+        findings.push(Finding::Tail { path, block: torn.block, byte: torn.byte, fault: torn.fault.to_string() });
+    }
+    let position = scanned.end;
+    Ok(Verified { blocks: position.block(), records, heads: notes.len(), root: position.root(), findings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{BlockBuilder, Record, Vouched};
+    use crate::disk::OsDisk;
+    use crate::log::{Log, LogOptions};
+    use crate::seal::seal_next;
+    use crate::segments::{segment_path, segments};
+    use chrono::DateTime;
+    use wire::identity::Sender;
+
+    struct Case {
+        dir: tempfile::TempDir,
+        keys: ServiceKeys,
+        notes: Vec<String>,
+    }
+
+    /// Forty blocks over several segments, a head after each tenth.
+    fn case() -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = ServiceKeys::open(dir.path()).unwrap();
+        let options = LogOptions { segment_bytes: 4096, grow_bytes: 1024 };
+        let (mut log, _) = Log::open(OsDisk, &dir.path().join("log"), options, LogPosition::default(), |_| {}).unwrap();
+        let mut notes = Vec::new();
+        for i in 1..=40 {
+            let mut builder = BlockBuilder::default();
+            let sender = Sender::Gateway("g".into());
+            builder.push(&Record { sender, enterprise: "e".into(), vouched: Vouched::Token, received_at_us: i, body: &[b'x'; 200] });
+            log.append(builder).unwrap();
+            if i % 10 == 0 {
+                let at = DateTime::from_timestamp(1_572_940_800 + i, 0).unwrap();
+                notes.push(SignedHead::sign(log.end(), at, &keys).note);
+            }
+        }
+        Case { dir, keys, notes }
+    }
+
+    impl Case {
+        fn log(&self) -> std::path::PathBuf {
+            self.dir.path().join("log")
+        }
+
+        fn findings(&self) -> Vec<Finding> {
+            verify_log(&OsDisk, &self.log(), &self.notes, &self.keys).unwrap().findings
+        }
+    }
+
+    #[test]
+    fn a_whole_log_has_no_findings_raw_or_sealed() {
+        let case = case();
+        assert!(case.findings().is_empty());
+        while seal_next(&OsDisk, &case.log(), 0).unwrap().is_some() {}
+        let verified = verify_log(&OsDisk, &case.log(), &case.notes, &case.keys).unwrap();
+        assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+        assert_eq!((verified.blocks, verified.records, verified.heads), (40, 40, 4));
+    }
+
+    #[test]
+    fn a_log_that_was_cut_is_found_by_its_heads() {
+        let case = case();
+        let last = *segments(&OsDisk, &case.log()).unwrap().keys().next_back().unwrap();
+        std::fs::remove_file(segment_path(&case.log(), last)).unwrap();
+        assert!(matches!(case.findings()[..], [Finding::Cut { size: 40, .. }]));
+    }
+
+    #[test]
+    fn a_block_that_was_written_anew_with_right_sums_is_found_by_its_heads() {
+        let case = case();
+        let path = segment_path(&case.log(), 0);
+        let content = std::fs::read(&path).unwrap();
+        let block = crate::block::block_at(&content, 0).unwrap();
+        let mut builder = BlockBuilder::default();
+        let sender = Sender::Gateway("g".into());
+        builder.push(&Record { sender, enterprise: "e".into(), vouched: Vouched::Token, received_at_us: 1, body: &[b'y'; 200] });
+        let forged = builder.finish(0, &[0; 32]);
+        assert_eq!(forged.len(), block.len());
+        std::fs::write(&path, [&forged, &content[forged.len()..]].concat()).unwrap();
+        let sizes: Vec<_> =
+            case.findings().iter().map(|finding| if let Finding::Root { size, .. } = finding { *size } else { 0 }).collect();
+        assert_eq!(sizes, [10, 20, 30, 40]);
+    }
+
+    #[test]
+    fn damage_and_foreign_heads_are_named() {
+        let mut case = case();
+        let path = segment_path(&case.log(), 0);
+        let mut content = std::fs::read(&path).unwrap();
+        content[400] ^= 1;
+        std::fs::write(&path, content).unwrap();
+        case.notes.push(case.notes[0].replace("\n10\n", "\n11\n"));
+        let findings = case.findings();
+        assert!(matches!(&findings[..], [Finding::Head(HeadError::Signature), Finding::Damaged { .. }]), "{findings:?}");
+    }
+}
