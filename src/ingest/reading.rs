@@ -8,7 +8,7 @@ use store::{Directory, Vouched};
 use tally::Origin;
 use wire::carrier::{CarrierMessage, read_carrier_message};
 use wire::identity::{MessageIdentity, Sender, identity_key};
-use wire::{Door, Fault, FaultCode, Label, ReadContext, Report, read_report};
+use wire::{Door, Fault, FaultCode, Label, ReadContext, Report, open_report, read_report};
 
 use crate::admission::{CarrierNames, GatewayAdmission, SupplierAdmission};
 use crate::item::{Content, Item, Message, RawMessage, Sound};
@@ -49,12 +49,18 @@ impl Reader<'_> {
             let fault = Fault::new(FaultCode::NotAuthorised, "", format!("gateway {gateway:?} is not in the register"));
             return item(arrival, body, Label::default(), Err(vec![fault]));
         };
+        let opened = match open_report(&body, entry.public_key.as_ref(), gateway) {
+            Ok(opened) => opened,
+            Err(fault) => return item(arrival, body, Label::default(), Err(vec![fault])),
+        };
         let admission = GatewayAdmission { directory: self.directory, enterprise: &entry.enterprise };
         let context = self.context(Door::Gateway, arrival, &admission);
-        let readout = read_report(&body, &context);
+        let readout = read_report(opened.report, &context);
         self.metrics.unknown_fields.inc_by(u64::from(readout.unknown_fields));
-        let content = readout.report.map(|report| sound_report(arrival, entry.enterprise.as_str().into(), report));
-        item(arrival, body, readout.label, content)
+        let vouched = if opened.signed.is_some() { Vouched::Signature } else { arrival.vouched };
+        let arrival = Arrival { vouched, ..arrival.clone() };
+        let content = readout.report.map(|report| sound_report(&arrival, entry.enterprise.as_str().into(), report));
+        item(&arrival, body, readout.label, content)
     }
 
     fn supplier_report(&self, arrival: &Arrival, supplier: &str, body: Bytes) -> Item {

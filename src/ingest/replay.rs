@@ -8,7 +8,7 @@ use tally::Facts;
 use wire::carrier::read_carrier_message;
 use wire::identity::{IdentityKey, Sender};
 use wire::report::ContentDigest;
-use wire::{Door, ReadContext, read_report};
+use wire::{Door, ReadContext, read_report, reopen_report};
 
 use crate::admission::AdmittedBefore;
 use crate::item::{Message, Sound};
@@ -87,6 +87,6 @@ fn sound(record: &Record<'_>) -> Option<Box<Sound>> {
     };
     // What was not too far in the future when it came is not refused when it is read again.
     let context = ReadContext { door, received_at, future_skew_s_max: u32::MAX, admission: &AdmittedBefore };
-    let report = read_report(record.body, &context).report.ok()?;
+    let report = read_report(reopen_report(record.body).ok()?.report, &context).report.ok()?;
     Some(sound_report(&arrival, record.enterprise.clone(), report))
 }

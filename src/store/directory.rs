@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use policy::register::Register;
+use wire::PublicKey;
 
 use crate::keys::sha256_hex;
 use crate::sql::{Store, StoreError};
@@ -12,6 +13,8 @@ use crate::sql::{Store, StoreError};
 pub struct GatewayEntry {
     pub enterprise: String,
     token_sha256: Option<String>,
+    /// Under which its reports must be signed.
+    pub public_key: Option<PublicKey>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,8 @@ impl Directory {
         let gateway = |gateway: &policy::register::Gateway| GatewayEntry {
             enterprise: gateway.enterprise.clone(),
             token_sha256: gateway.token_sha256.clone(),
+            // The import takes none that cannot be read.
+            public_key: gateway.public_key.as_deref().and_then(|key| PublicKey::read(key).ok()),
         };
         let product = |product: &policy::register::Product| ProductEntry {
             supplier: product.supplier.clone(),

@@ -29,6 +29,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(3600);
 const PUBLISH_OVERHEAD_BYTES: usize = 16;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Faults that question who is speaking, not what is said.
+const AUTHORITY: [FaultCode; 5] =
+    [FaultCode::NotAuthorised, FaultCode::Kid, FaultCode::Signature, FaultCode::Unsigned, FaultCode::NoPublicKey];
+
 /// Serves one connection and counts how it ended.
 pub(super) async fn serve(door: Door, stream: TcpStream, peer: SocketAddr) {
     // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
@@ -335,8 +339,6 @@ impl Connection<'_> {
             Some(Fault::new(FaultCode::NotAuthorised, "", detail))
         } else if packet_id.is_none() {
             Some(Fault::new(FaultCode::Qos0, "", "the report came with QoS 0"))
-        } else if payload.first() != Some(&b'{') {
-            Some(Fault::new(FaultCode::Format, "", "it begins with another byte"))
         } else {
             None
         };
@@ -352,7 +354,7 @@ impl Connection<'_> {
                 Outcome::Accepted | Outcome::Duplicate => AckReason::Success,
                 Outcome::Refused(faults) => {
                     self.tell_refused(&label, faults);
-                    let authorised = faults.iter().all(|fault| fault.code != FaultCode::NotAuthorised);
+                    let authorised = faults.iter().all(|fault| !AUTHORITY.contains(&fault.code));
                     if authorised { AckReason::PayloadInvalid } else { AckReason::NotAuthorised }
                 }
                 // Without MQTT 5 there is no way to say no: ending the connection unanswered makes the client send again.

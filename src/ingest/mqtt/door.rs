@@ -7,7 +7,7 @@ use std::time::Duration;
 use observe::{Health, Metrics, Part};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use wire::limits::REPORT_BYTES_MAX;
+use wire::limits::{ENVELOPE_BYTES_MAX, REPORT_BYTES_MAX};
 
 use super::connection;
 use super::sessions::Sessions;
@@ -36,9 +36,9 @@ impl Default for DoorOptions {
 }
 
 impl DoorOptions {
-    /// A report, its topic, and the packet's own fields.
+    /// A report, its envelope, its topic, and the packet's own fields.
     pub(crate) fn packet_bytes_max(&self) -> u32 {
-        (REPORT_BYTES_MAX + 1024) as u32
+        (REPORT_BYTES_MAX + ENVELOPE_BYTES_MAX + 1024) as u32
     }
 }
 
