@@ -1,6 +1,8 @@
 //! The one way in: the MQTT door and the HTTP push hand messages to the intake, which checks each whole, knows duplicates, appends
 //! it to the evidence log, and answers only when that is durable.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod admission;
 mod commit;
 mod feeds;
@@ -12,5 +14,5 @@ mod replay;
 pub use feeds::Feeds;
 pub use intake::{Intake, IntakeOptions, Unavailable};
 pub use item::{Item, Outcome};
-pub use mqtt::{Door, DoorOptions};
+pub use mqtt::{Door, DoorOptions, SessionOptions};
 pub use replay::Replay;
