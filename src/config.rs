@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use policy::catalogue::{Catalogue, Catalogues};
 use policy::in_force::Versions;
@@ -87,6 +88,14 @@ impl Config {
 
     pub fn count(&self, name: &str) -> u64 {
         self.values.get(name).and_then(|(value, _)| value.as_integer()).map_or(0, i64::unsigned_abs)
+    }
+
+    pub fn size(&self, name: &str) -> usize {
+        usize::try_from(self.count(name)).unwrap_or(usize::MAX)
+    }
+
+    pub fn seconds(&self, name: &str) -> Duration {
+        Duration::from_secs(self.count(name))
     }
 
     /// Each value in force with where it comes from.

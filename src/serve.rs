@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions};
+use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, SessionOptions};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
@@ -58,7 +58,7 @@ impl Service {
         let (intake, scanned) =
             Intake::start(store.clone(), register.clone(), clock.clone(), metrics.clone(), health.clone(), keys.clone(), options).await?;
         tell_unreadable(&scanned);
-        let feeds = Feeds::start(metrics.clone())?;
+        let feeds = Feeds::start(session_options(config), metrics.clone())?;
         let (stop, stopping) = watch::channel(false);
         let monitor = Monitor::new(MonitorParts {
             store: store.clone(),
@@ -86,7 +86,7 @@ impl Service {
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));
-        let door = Door::new(intake.clone(), &feeds, metrics.clone(), DoorOptions::default(), stopping.clone());
+        let door = Door::new(intake.clone(), &feeds, metrics.clone(), door_options(config), stopping.clone());
         let mut tasks = vec![
             tokio::spawn(door.listen(mqtt, health.clone())),
             tokio::spawn(serve_http(http, pages, stopping.clone())),
@@ -122,6 +122,26 @@ fn tell_unreadable(scanned: &Scanned) {
     for damaged in &scanned.damaged {
         let path = damaged.path.display().to_string();
         tracing::error!(path, byte = damaged.byte, blocks = ?damaged.blocks, fault = %damaged.fault, "blocks of the evidence log are damaged and not counted; a copy is kept in log/damaged: restore the file from a backup, then run shangyun tally rebuild");
+    }
+}
+
+fn session_options(config: &Config) -> SessionOptions {
+    SessionOptions {
+        idle_max: config.size("mqtt.idle_sessions_max"),
+        messages_max: config.size("mqtt.queue_messages_max"),
+        bytes_max: config.size("mqtt.queue_kib_max") << 10,
+        all_bytes_max: config.size("mqtt.queues_mib_max") << 20,
+    }
+}
+
+fn door_options(config: &Config) -> DoorOptions {
+    DoorOptions {
+        connections_max: config.size("mqtt.connections_max"),
+        connect_timeout: config.seconds("mqtt.connect_timeout_s"),
+        stall_timeout: config.seconds("mqtt.stall_timeout_s"),
+        keep_alive_max_s: u16::try_from(config.count("mqtt.keep_alive_max_s")).unwrap_or(u16::MAX),
+        session_expiry_max_s: u32::try_from(config.count("mqtt.session_expiry_max_s")).unwrap_or(u32::MAX),
+        ..DoorOptions::default()
     }
 }
 

@@ -62,7 +62,7 @@ fn a_publish_to_a_foreign_topic_is_not_counted_is_kept_visible_and_ends_the_conn
 fn a_publish_beside_the_report_topic_is_refused_and_the_connection_goes_on() {
     let street = Street::new();
     let mut mqtt = street.connect(V5);
-    assert_eq!(mqtt.subscribe(&[REFUSED]), [0]);
+    assert_eq!(mqtt.subscribe(&[REFUSED]), [1]);
     for topic in ["shangyun/v1/gw-1/standing", "shangyun/v1/gw-1/report/x"] {
         mqtt.publish(topic, 1, &report(1));
         assert_eq!(codes(mqtt.read()), ["not_authorised"]);
@@ -81,7 +81,7 @@ fn subscriptions_outside_are_refused_filter_by_filter() {
         ["#", REFUSED, "shangyun/v1/gw-2/refused", "shangyun/v1/+/refused", "$SYS/#", "shangyun/v1/verdicts/+", "shangyun/v1/gw-1/#"];
     for (version, no) in [(V3, 0x80), (V5, 0x87)] {
         let mut mqtt = street.connect(version);
-        assert_eq!(mqtt.subscribe(&filters), [no, 0, no, no, no, 0, 0]);
+        assert_eq!(mqtt.subscribe(&filters), [no, 1, no, no, no, 1, 1]);
         assert!(mqtt.ping(), "the connection goes on");
     }
     assert_eq!(street.site.service.metric("shangyun_ingest_mqtt_subscriptions_refused_total"), 8);
@@ -138,7 +138,7 @@ fn an_oversized_packet_ends_its_connection_before_it_has_been_read() {
     street.await_ended("packet_too_large", 2);
     // A report that is a little too large is a report still: it is refused, not its connection.
     let mut mqtt = street.connect(V5);
-    assert_eq!(mqtt.subscribe(&[REFUSED]), [0]);
+    assert_eq!(mqtt.subscribe(&[REFUSED]), [1]);
     mqtt.publish(REPORT, 3, &padded(262_145));
     assert_eq!(codes(mqtt.read()), ["size"]);
     assert_eq!(mqtt.read(), Some(Packet::Puback { id: 3, reason: 0x99 }));
@@ -153,7 +153,7 @@ fn a_report_with_qos_0_is_refused_on_the_refused_topic() {
     let street = Street::new();
     for version in [V3, V5] {
         let mut mqtt = street.connect(version);
-        assert_eq!(mqtt.subscribe(&[REFUSED]), [0]);
+        assert_eq!(mqtt.subscribe(&[REFUSED]), [1]);
         mqtt.publish(REPORT, 0, &report(1));
         assert_eq!(codes(mqtt.read()), ["qos0"]);
         assert!(mqtt.ping());
@@ -195,7 +195,7 @@ fn pubacks_come_in_the_order_of_the_publishes_and_each_refusal_right_before_its_
     let street = Street::new();
     for (version, no) in [(V3, 0), (V5, 0x99)] {
         let mut mqtt = street.connect(version);
-        assert_eq!(mqtt.subscribe(&[REFUSED]), [0]);
+        assert_eq!(mqtt.subscribe(&[REFUSED]), [1]);
         let boot = format!("b{version}");
         let at = Utc::now();
         let faulty = |id: u16| id % 5 == 3;

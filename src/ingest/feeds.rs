@@ -10,7 +10,7 @@ use observe::Metrics;
 use rumqttd::local::{LinkBuilder, LinkError, LinkTx};
 use rumqttd::{Notification, Router, RouterConfig};
 
-use crate::mqtt::Sessions;
+use crate::mqtt::{SessionOptions, Sessions};
 
 const PROBE_TOPIC: &str = "shangyun/v1/_probe";
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -45,8 +45,8 @@ impl From<LinkError> for FeedError {
 }
 
 impl Feeds {
-    pub fn start(metrics: Metrics) -> Result<Feeds, FeedError> {
-        let sessions = Sessions::new(metrics.clone());
+    pub fn start(options: SessionOptions, metrics: Metrics) -> Result<Feeds, FeedError> {
+        let sessions = Sessions::new(options, metrics.clone());
         let router = Arc::new(Mutex::new(RouterLink::build(&sessions)?));
         let feeds = Feeds { sessions, router, metrics };
         let watched = feeds.clone();

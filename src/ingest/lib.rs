@@ -1,6 +1,7 @@
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 //! The one way in: the MQTT door and the HTTP push hand messages to the intake, which checks each whole, knows duplicates, appends
 //! it to the evidence log, and answers only when that is durable.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
 mod commit;
@@ -19,5 +20,5 @@ pub use feeds::Feeds;
 pub use intake::{Busy, Intake, IntakeOptions, Unavailable};
 pub use item::{Batch, Item, Outcome, RawMessage, Settled};
 pub use ledger::Ledger;
-pub use mqtt::{Door, DoorOptions};
+pub use mqtt::{Door, DoorOptions, SessionOptions};
 pub use replay::Replay;

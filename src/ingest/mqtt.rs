@@ -1,9 +1,29 @@
 //! The MQTT door: accepts, knows who speaks, decodes strictly, hands reports to the intake and answers in order after the sync.
 
+mod codec;
 mod connection;
 mod door;
+mod ending;
+mod frame;
+mod inbound;
+mod membership;
+mod opening;
 mod packet;
+mod reports;
+mod room;
+mod session;
 mod sessions;
+mod stream;
+mod watch;
+mod will;
+
+#[cfg(test)]
+mod frame_tests;
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+mod sessions_tests;
 
 pub use door::{Door, DoorOptions};
+pub use sessions::SessionOptions;
 pub(crate) use sessions::Sessions;

@@ -45,7 +45,11 @@ metrics! {
     connections: IntGauge "shangyun_ingest_mqtt_connections" "Open MQTT connections.";
     connections_ended: IntCounterVec "shangyun_ingest_mqtt_connections_ended_total" ["reason"] "MQTT connections refused or ended, by reason.";
     subscriptions_refused: IntCounter "shangyun_ingest_mqtt_subscriptions_refused_total" "Subscriptions outside a gateway's own topics.";
-    feed_dropped: IntCounter "shangyun_ingest_feed_dropped_messages_total" "Feed messages not delivered because a subscriber was slow.";
+    sessions_idle: IntGauge "shangyun_ingest_mqtt_idle_sessions" "MQTT sessions kept for clients that are away.";
+    sessions_dropped: IntCounter "shangyun_ingest_mqtt_dropped_sessions_total" "MQTT sessions ended before their time because there were too many.";
+    messages_dropped: IntCounterVec "shangyun_ingest_mqtt_dropped_messages_total" ["reason"] "Messages to clients that were dropped: queue_full, expired, too_large.";
+    pubacks_unknown: IntCounter "shangyun_ingest_mqtt_unknown_pubacks_total" "PUBACKs of clients for packet ids that nothing was in flight with.";
+    feed_dropped: IntCounter "shangyun_ingest_feed_dropped_messages_total" "Feed messages that the router did not take.";
     feed_rebuilt: IntCounter "shangyun_ingest_feed_rebuilds_total" "Times the feed router was built anew.";
     log_blocks: IntGauge "shangyun_store_log_blocks" "Blocks of the evidence log.";
     log_failures: IntCounter "shangyun_store_log_failures_total" "Writes or syncs of the evidence log that failed.";

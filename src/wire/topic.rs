@@ -12,7 +12,7 @@ pub fn gateway_id_valid(id: &str) -> bool {
 pub fn client_id_valid(client_id: &str, gateway: &str) -> bool {
     match client_id.strip_prefix(gateway) {
         Some("") => true,
-        Some(rest) => rest.starts_with('/') && rest.len() > 1 && client_id.len() <= 256,
+        Some(rest) => rest.starts_with('/') && rest.len() > 1 && client_id.len() <= 256 && !rest.contains(char::is_control),
         None => false,
     }
 }
@@ -47,6 +47,12 @@ pub fn verdicts(city: &str) -> String {
 /// Is this the topic on which `gateway` reports?
 pub fn report_topic_of(topic: &str, gateway: &str) -> bool {
     topic.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix(gateway)) == Some("/report")
+}
+
+/// The gateway below whose topics this one lies; the public feeds lie below none.
+pub fn gateway_of(topic: &str) -> Option<&str> {
+    let (gateway, _) = topic.strip_prefix(ROOT)?.split_once('/')?;
+    gateway_id_valid(gateway).then_some(gateway)
 }
 
 /// Does the topic lie below the gateway's own?
@@ -132,6 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_names_its_gateway_and_the_public_feeds_name_none() {
+        for (topic, gateway) in [
+            ("shangyun/v1/gw-1/standing", Some("gw-1")),
+            ("shangyun/v1/gw-1/a/b", Some("gw-1")),
+            ("shangyun/v1/verdicts/440100", None),
+            ("shangyun/v1/gw-1", None),
+            ("x/gw-1/standing", None),
+        ] {
+            assert_eq!(gateway_of(topic), gateway, "{topic}");
+        }
+    }
+
+    #[test]
     fn filters_match_as_in_mqtt() {
         for (filter, topic, expected) in [
             ("a/b", "a/b", true),
@@ -147,7 +166,8 @@ mod tests {
 
     #[test]
     fn client_ids_lie_at_or_below_the_gateway() {
-        for (client, valid) in [("gw-1", true), ("gw-1/monitor", true), ("gw-1/", false), ("gw-10", false), ("", false)] {
+        for (client, valid) in [("gw-1", true), ("gw-1/monitor", true), ("gw-1/", false), ("gw-1/\0", false), ("gw-10", false), ("", false)]
+        {
             assert_eq!(client_id_valid(client, "gw-1"), valid, "{client}");
         }
     }

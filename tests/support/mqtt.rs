@@ -18,10 +18,24 @@ pub const V5: u8 = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    Connack(u8),
-    Publish { topic: String, payload: String, retain: bool },
-    Puback { id: u16, reason: u8 },
+    Connack {
+        code: u8,
+        present: bool,
+    },
+    /// With packet id 0 for QoS 0.
+    Publish {
+        topic: String,
+        payload: String,
+        retain: bool,
+        id: u16,
+        again: bool,
+    },
+    Puback {
+        id: u16,
+        reason: u8,
+    },
     Suback(Vec<u8>),
+    Unsuback(Vec<u8>),
     Pong,
     Disconnect(u8),
 }
@@ -34,19 +48,74 @@ pub struct Hello<'a> {
     pub user: &'a str,
     pub password: &'a str,
     pub keep_alive_s: u16,
+    pub clean: bool,
+    /// Properties of MQTT 5, as bytes.
+    pub properties: &'a [u8],
     /// Topic and payload.
     pub will: Option<(&'a str, &'a str)>,
+    /// QoS and retain, as the CONNECT's flags say them.
+    pub will_flags: u8,
+    pub will_properties: &'a [u8],
 }
+
+/// The flags of a will.
+pub const WILL_QOS_1: u8 = 0x08;
+pub const WILL_QOS_2: u8 = 0x10;
+pub const WILL_RETAIN: u8 = 0x20;
+/// Properties: a session that ends after an hour; one message at a time.
+pub const EXPIRY_1_H: &[u8] = &[0x11, 0, 0, 0x0E, 0x10];
+pub const RECEIVE_MAXIMUM_1: &[u8] = &[0x21, 0, 1];
 
 impl<'a> Hello<'a> {
     pub fn of(version: u8, gateway: &'a str) -> Hello<'a> {
-        Hello { version, client_id: gateway, user: gateway, password: TOKEN, keep_alive_s: 60, will: None }
+        Hello {
+            version,
+            client_id: gateway,
+            user: gateway,
+            password: TOKEN,
+            keep_alive_s: 60,
+            clean: true,
+            properties: &[],
+            will: None,
+            will_flags: 0,
+            will_properties: &[],
+        }
+    }
+
+    /// With a session that outlives the connection.
+    pub fn kept(version: u8, gateway: &'a str) -> Hello<'a> {
+        Hello { clean: false, properties: if version == V5 { EXPIRY_1_H } else { &[] }, ..Hello::of(version, gateway) }
+    }
+
+    pub fn packet(&self) -> Vec<u8> {
+        let properties = |properties: &[u8]| match self.version {
+            V5 => [&[u8::try_from(properties.len()).unwrap()], properties].concat(),
+            _ => Vec::new(),
+        };
+        let mut body = text("MQTT");
+        let will = if self.will.is_some() { 0x04 | self.will_flags } else { 0 };
+        body.extend([self.version, 0xC0 | if self.clean { 2 } else { 0 } | will]);
+        body.extend(self.keep_alive_s.to_be_bytes());
+        body.extend(properties(self.properties));
+        body.extend(text(self.client_id));
+        if let Some((topic, payload)) = self.will {
+            body.extend(properties(self.will_properties));
+            body.extend(text(topic));
+            body.extend(text(payload));
+        }
+        body.extend(text(self.user));
+        body.extend(text(self.password));
+        packet(0x10, &body)
     }
 }
 
 pub struct Mqtt {
     stream: TcpStream,
     version: u8,
+    /// The CONNACK said that a session from before is present.
+    pub present: bool,
+    /// The last packet as it came, without its fixed header.
+    pub raw: Vec<u8>,
 }
 
 pub fn text(text: &str) -> Vec<u8> {
@@ -84,6 +153,12 @@ pub fn publish_packet(version: u8, topic: &str, qos: u8, retain: bool, id: u16, 
 }
 
 impl Mqtt {
+    pub fn over(stream: TcpStream, version: u8) -> Mqtt {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Mqtt { stream, version, present: false, raw: Vec::new() }
+    }
+
     /// Connects, and gives the CONNACK's code.
     pub fn open(address: SocketAddr, hello: Hello<'_>) -> (Mqtt, u8) {
         Mqtt::open_and_go_on(address, hello, &[])
@@ -91,26 +166,13 @@ impl Mqtt {
 
     /// Connects, with more bytes sent in one piece with the CONNECT.
     pub fn open_and_go_on(address: SocketAddr, hello: Hello<'_>, more: &[u8]) -> (Mqtt, u8) {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut mqtt = Mqtt { stream, version: hello.version };
-        let no_properties: &[u8] = if hello.version == V5 { &[0] } else { &[] };
-        let mut body = text("MQTT");
-        body.extend([hello.version, 0xC2 | if hello.will.is_some() { 0x04 } else { 0 }]);
-        body.extend(hello.keep_alive_s.to_be_bytes());
-        body.extend(no_properties);
-        body.extend(text(hello.client_id));
-        if let Some((topic, payload)) = hello.will {
-            body.extend(no_properties);
-            body.extend(text(topic));
-            body.extend(text(payload));
-        }
-        body.extend(text(hello.user));
-        body.extend(text(hello.password));
-        mqtt.send(&[&packet(0x10, &body), more].concat());
+        let mut mqtt = Mqtt::over(TcpStream::connect(address).unwrap(), hello.version);
+        mqtt.send(&[&hello.packet(), more].concat());
         match mqtt.read() {
-            Some(Packet::Connack(code)) => (mqtt, code),
+            Some(Packet::Connack { code, present }) => {
+                mqtt.present = present;
+                (mqtt, code)
+            }
             other => panic!("no CONNACK: {other:?}"),
         }
     }
@@ -126,6 +188,12 @@ impl Mqtt {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Sends over and over until the service takes no more.
+    pub fn send_until_full(&mut self, bytes: &[u8]) {
+        self.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        while self.stream.write_all(bytes).is_ok() {}
+    }
+
     /// With packet id 0 as QoS 0.
     pub fn publish(&mut self, topic: &str, id: u16, payload: &str) {
         self.publish_as(topic, if id == 0 { 0 } else { 1 }, false, id, payload);
@@ -135,21 +203,51 @@ impl Mqtt {
         self.send(&publish_packet(self.version, topic, qos, retain, id, payload));
     }
 
+    pub fn puback(&mut self, id: u16) {
+        self.send(&packet(0x40, &id.to_be_bytes()));
+    }
+
     /// Subscribes with QoS 1 and gives the SUBACK's codes; nothing else may come meanwhile.
     pub fn subscribe(&mut self, filters: &[&str]) -> Vec<u8> {
+        self.subscribe_as(filters, 1, &[])
+    }
+
+    /// With the options of the subscriptions and properties of the packet as bytes.
+    pub fn subscribe_as(&mut self, filters: &[&str], options: u8, properties: &[u8]) -> Vec<u8> {
         let mut body = vec![0x7F, 0xFF];
         if self.version == V5 {
-            body.push(0);
+            body.push(u8::try_from(properties.len()).unwrap());
+            body.extend(properties);
         }
         for filter in filters {
             body.extend(text(filter));
-            body.push(1);
+            body.push(options);
         }
         self.send(&packet(0x82, &body));
         match self.read() {
             Some(Packet::Suback(codes)) => codes,
             other => panic!("no SUBACK: {other:?}"),
         }
+    }
+
+    /// Takes a subscription back and gives the UNSUBACK's codes, of which MQTT 3.1.1 has none.
+    pub fn unsubscribe(&mut self, filter: &str) -> Vec<u8> {
+        let mut body = vec![0x7F, 0xFE];
+        if self.version == V5 {
+            body.push(0);
+        }
+        body.extend(text(filter));
+        self.send(&packet(0xA2, &body));
+        match self.read() {
+            Some(Packet::Unsuback(codes)) => codes,
+            other => panic!("no UNSUBACK: {other:?}"),
+        }
+    }
+
+    /// Says goodbye, and waits until the service has heard it.
+    pub fn goodbye(mut self) {
+        self.send(&[0xE0, 0]);
+        assert_eq!(self.rest(), []);
     }
 
     pub fn ping(&mut self) -> bool {
@@ -172,21 +270,29 @@ impl Mqtt {
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).unwrap();
         let two = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
-        Some(match first >> 4 {
-            2 => Packet::Connack(body[1]),
+        // Properties of the service's acknowledgements are short, or none.
+        let codes = |at: usize| body[at + if self.version == V5 { 1 + usize::from(body[at]) } else { 0 }..].to_vec();
+        let packet = match first >> 4 {
+            2 => Packet::Connack { code: body[1], present: body[0] == 1 },
             3 => {
                 let topic_end = 2 + usize::from(two(0));
-                // Properties of the service's own publishes are short, or none.
-                let payload = topic_end + if self.version == V5 { 1 + usize::from(body[topic_end]) } else { 0 };
+                let qos = first >> 1 & 3;
+                let id = if qos > 0 { two(topic_end) } else { 0 };
+                let properties = topic_end + if qos > 0 { 2 } else { 0 };
+                let payload = properties + if self.version == V5 { 1 + usize::from(body[properties]) } else { 0 };
                 let of = |range: &[u8]| String::from_utf8(range.to_vec()).unwrap();
-                Packet::Publish { topic: of(&body[2..topic_end]), payload: of(&body[payload..]), retain: first & 1 == 1 }
+                let (topic, payload) = (of(&body[2..topic_end]), of(&body[payload..]));
+                Packet::Publish { topic, payload, retain: first & 1 == 1, id, again: first & 8 == 8 }
             }
             4 => Packet::Puback { id: two(0), reason: body.get(2).copied().unwrap_or(0) },
-            9 => Packet::Suback(body[if self.version == V5 { 3 } else { 2 }..].to_vec()),
+            9 => Packet::Suback(codes(2)),
+            11 => Packet::Unsuback(if self.version == V5 { codes(2) } else { Vec::new() }),
             13 => Packet::Pong,
             14 => Packet::Disconnect(body.first().copied().unwrap_or(0)),
             other => panic!("packet type {other}"),
-        })
+        };
+        self.raw = body;
+        Some(packet)
     }
 
     fn byte(&mut self) -> Option<u8> {

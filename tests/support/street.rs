@@ -1,8 +1,12 @@
 //! The MQTT door with a well-behaved gateway at work, whatever the others do.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+
 use serde_json::Value;
 
-use super::mqtt::{Hello, Mqtt, Neighbour};
+use super::mqtt::{Hello, Mqtt, Neighbour, Packet, V3};
 use super::register::{GUANGZHOU, Register};
 use super::{Site, wait_for};
 
@@ -14,11 +18,16 @@ pub struct Street {
 
 impl Street {
     pub fn new() -> Street {
+        Street::with(|_| Vec::new())
+    }
+
+    /// With settings that may refer to files made in the directory given.
+    pub fn with(settings: impl FnOnce(&Path) -> Vec<String>) -> Street {
         let register = ["gw-1", "gw-2", "gw-n"]
             .iter()
             .zip(1..)
             .fold(Register::new(), |register, (gateway, n)| register.enterprise(n, GUANGZHOU).gateway(gateway, n));
-        let site = Site::new(register.file());
+        let site = Site::with(register.file(), settings);
         let neighbour = Neighbour::start(site.service.mqtt, "gw-n");
         Street { site, neighbour }
     }
@@ -29,6 +38,18 @@ impl Street {
 
     pub fn hello(&self, hello: Hello<'_>) -> u8 {
         Mqtt::open(self.site.service.mqtt, hello).1
+    }
+
+    /// Sends bytes on a connection of their own and gives every answer.
+    pub fn raw(&self, bytes: &[u8]) -> Vec<Packet> {
+        let mut stream = TcpStream::connect(self.site.service.mqtt).unwrap();
+        stream.write_all(bytes).unwrap();
+        Mqtt::over(stream, V3).rest()
+    }
+
+    /// Waits until no more than the neighbour and this many others are connected.
+    pub fn await_closed(&self, open: u64) {
+        wait_for("connections are closed", || (self.site.service.metric("shangyun_ingest_mqtt_connections") <= open).then_some(()));
     }
 
     /// Connections that ended for this reason.

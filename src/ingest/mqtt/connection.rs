@@ -1,154 +1,54 @@
-//! One connection, from CONNECT to its end.
+//! One connection, from its CONNACK to its end.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use store::{GatewayEntry, Vouched};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
-use wire::identity::Sender;
+use store::GatewayEntry;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use wire::Fault;
 use wire::topic::{self, GatewayTopic};
-use wire::{Fault, FaultCode, Label};
 
+use super::codec::{Codec, TooLarge};
 use super::door::Door;
-use super::packet::{AckReason, Codec, Connect, ConnectRefusal, Ending, Inbound, Terms};
-use super::sessions::{Delivery, Membership};
-use crate::item::{Batch, Outcome, RawMessage, Settled};
+use super::ending::Ending;
+use super::membership::{Membership, TakenOver};
+use super::packet::{AckReason, Inbound, Publish, SubscribeAnswer, UnsubscribeAnswer};
+use super::reports::{self, Answer, Reports};
+use super::session::{Message, Outgoing, Subscription};
+use super::sessions::Leave;
+use super::stream::{self, Stream};
+use super::watch::Watch;
+use crate::item::{Outcome, Settled};
 
-const READ_BYTES: usize = 64 << 10;
-const READ_BYTES_IDLE: usize = 1 << 10;
-/// Nothing larger is kept of somebody who is not known yet.
-const CONNECT_BYTES_MAX: usize = 16 << 10;
-const SILENCE_MAX: Duration = Duration::from_secs(3600);
+/// Messages are put into the output until it holds so much.
+const OUT_BYTES: usize = 32 << 10;
 /// Everything of a PUBLISH but topic and payload, at most.
 const PUBLISH_OVERHEAD_BYTES: usize = 16;
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Faults that question who is speaking, not what is said.
-const AUTHORITY: [FaultCode; 5] =
-    [FaultCode::NotAuthorised, FaultCode::Kid, FaultCode::Signature, FaultCode::Unsigned, FaultCode::NoPublicKey];
-
-/// Serves one connection and counts how it ended.
-pub(super) async fn serve(door: Door, stream: TcpStream, peer: SocketAddr) {
-    // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
-    let _ = stream.set_nodelay(true);
-    let metrics = door.metrics.clone();
-    let reason = match Opening::new(&door, stream).run().await {
-        Ok(connection) => connection.run().await.as_str(),
-        Err(reason) => reason,
-    };
-    metrics.connections_ended.with_label_values(&[reason]).inc();
-    tracing::debug!(%peer, reason, "mqtt connection ended");
-}
-
-/// Before the CONNECT is accepted.
-struct Opening<'d> {
-    door: &'d Door,
-    stream: TcpStream,
-    input: BytesMut,
-}
-
-impl<'d> Opening<'d> {
-    fn new(door: &'d Door, stream: TcpStream) -> Opening<'d> {
-        Opening { door, stream, input: BytesMut::with_capacity(1024) }
-    }
-
-    async fn run(mut self) -> Result<Connection<'d>, &'static str> {
-        let (mut codec, connect) = match timeout(self.door.options.connect_timeout, self.connect()).await {
-            Err(_) => return Err("connect_timeout"),
-            Ok(Err(ending)) => return Err(ending.as_str()),
-            Ok(Ok(connect)) => connect,
-        };
-        let mut out = BytesMut::new();
-        let (gateway, admitted) = match self.admit(&connect).await {
-            Ok(gateway) => gateway,
-            Err((refusal, reason)) => {
-                codec.refuse_connect(&mut out, refusal);
-                // It is refused whether or not it still hears so.
-                let _ = timeout(WRITE_TIMEOUT, self.stream.write_all(&out)).await;
-                return Err(reason);
-            }
-        };
-        let max_s = self.door.options.keep_alive_max_s;
-        let keep_alive_s = if connect.keep_alive_s == 0 { max_s } else { connect.keep_alive_s.min(max_s) };
-        let terms = Terms {
-            receive_maximum: self.door.options.receive_maximum,
-            packet_bytes_max: self.door.options.packet_bytes_max(),
-            server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
-        };
-        let version_5 = codec.version_5();
-        codec.connack(&mut out, &terms);
-        let (membership, inbox) = self.door.sessions.enter(&connect.client_id, &gateway);
-        let (outcomes_in, outcomes) = mpsc::unbounded_channel();
-        Ok(Connection {
-            door: self.door,
-            stream: self.stream,
-            input: self.input,
-            out,
-            codec,
-            will: connect.will,
-            packet_bytes_max: connect.packet_bytes_max,
-            gateway,
-            admitted,
-            membership,
-            inbox,
-            outcomes_in,
-            outcomes,
-            waiting: VecDeque::new(),
-            idle_max: idle_max(keep_alive_s, connect.keep_alive_s, version_5),
-            ending: None,
-        })
-    }
-
-    async fn connect(&mut self) -> Result<(Codec, Connect), Ending> {
-        let mut codec = None;
-        loop {
-            if codec.is_none() {
-                codec = Codec::detect(&mut self.input, self.door.options.packet_bytes_max())?;
-            }
-            if let Some(codec) = &mut codec
-                && let Some(packet) = codec.decode(&mut self.input)?
-            {
-                let Inbound::Connect(connect) = packet else { return Err(Ending::Protocol) };
-                let codec = std::mem::replace(codec, Codec::V3(Default::default()));
-                return Ok((codec, *connect));
-            }
-            if self.input.len() > CONNECT_BYTES_MAX {
-                return Err(Ending::PacketTooLarge);
-            }
-            if self.stream.read_buf(&mut self.input).await.map_err(|_| Ending::Lost)? == 0 {
-                return Err(Ending::Lost);
-            }
-        }
-    }
-
-    /// The gateway that this is, or why it is not let in.
-    async fn admit(&self, connect: &Connect) -> Result<(String, GatewayEntry), (ConnectRefusal, &'static str)> {
-        if connect.version_3_1 {
-            return Err((ConnectRefusal::Version, "protocol_version"));
-        }
-        let bad_credentials = (ConnectRefusal::BadCredentials, "bad_credentials");
-        let gateway = connect.user_name.as_deref().ok_or(bad_credentials)?;
-        let token = connect.password.as_deref().and_then(|password| std::str::from_utf8(password).ok()).ok_or(bad_credentials)?;
-        if let Err(error) = self.door.intake.register().refresh().await {
-            tracing::error!(%error, "the register cannot be read");
-            return Err((ConnectRefusal::Busy, "unavailable"));
-        }
-        let directory = self.door.intake.register().directory();
-        let entry = directory.gateway(gateway).filter(|entry| entry.token_matches(token)).ok_or(bad_credentials)?;
-        if !topic::client_id_valid(&connect.client_id, gateway) {
-            return Err((ConnectRefusal::ClientId, "client_id"));
-        }
-        match &connect.will {
-            Some((topic, _)) if !will_allowed(topic, gateway) => Err((ConnectRefusal::Will, "will")),
-            _ => Ok((gateway.to_string(), entry.clone())),
-        }
-    }
+pub(super) struct Connection<'d> {
+    pub(super) door: &'d Door,
+    pub(super) stream: Stream,
+    pub(super) input: BytesMut,
+    pub(super) out: BytesMut,
+    pub(super) codec: Codec,
+    /// The largest packet that the client takes.
+    pub(super) packet_bytes_max: usize,
+    /// QoS 1 messages that the client takes before it has acknowledged them.
+    pub(super) window: usize,
+    /// The CONNECT asked for a session that outlives its connection.
+    pub(super) session_outlives: bool,
+    pub(super) reports: Reports,
+    /// What the register said at CONNECT: another enterprise or token ends the connection.
+    pub(super) admitted: GatewayEntry,
+    pub(super) membership: Membership,
+    pub(super) watch: Watch,
+    /// Set once the connection is to end; what is waiting is settled before.
+    pub(super) ending: Option<Ending>,
+    pub(super) with_will: bool,
+    /// As the client has changed it at its goodbye.
+    pub(super) expiry: Option<Duration>,
 }
 
 /// Ends when the service stops.
@@ -157,224 +57,242 @@ async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-/// How long a client may be silent: one and a half times its keep alive, as the standard says. MQTT 3.1.1 cannot be told of a shorter
-/// one, so what it asked for holds; where it asked for none, silence is bounded all the same.
-fn idle_max(told_s: u16, asked_s: u16, version_5: bool) -> Duration {
-    match asked_s {
-        0 if !version_5 => SILENCE_MAX,
-        asked_s if !version_5 => Duration::from_millis(u64::from(asked_s) * 1500),
-        _ => Duration::from_millis(u64::from(told_s) * 1500),
-    }
-}
-
-/// A will lies below the gateway's own topics, but is none of the service's.
-fn will_allowed(topic: &str, gateway: &str) -> bool {
-    topic::topic_name_valid(topic)
-        && topic::below_gateway(topic, gateway)
-        && GatewayTopic::ALL.iter().all(|(service, _)| service.of(gateway) != topic)
-}
-
-struct Connection<'d> {
-    door: &'d Door,
-    stream: TcpStream,
-    input: BytesMut,
-    out: BytesMut,
-    codec: Codec,
-    will: Option<(String, Bytes)>,
-    /// The largest packet that the client takes.
-    packet_bytes_max: usize,
-    gateway: String,
-    /// What the register said at CONNECT: another enterprise or token ends the connection.
-    admitted: GatewayEntry,
-    membership: Membership,
-    inbox: mpsc::Receiver<Delivery>,
-    outcomes_in: mpsc::UnboundedSender<Vec<Settled>>,
-    outcomes: mpsc::UnboundedReceiver<Vec<Settled>>,
-    /// Publishes handed to the intake, in order; without a packet id for QoS 0, which gets no PUBACK.
-    waiting: VecDeque<Option<NonZeroU16>>,
-    idle_max: Duration,
-    /// Set once the connection is to end; what is waiting is settled before.
-    ending: Option<Ending>,
-}
-
 impl Connection<'_> {
-    async fn run(mut self) -> Ending {
-        let mut idle_until = Instant::now() + self.idle_max;
+    pub(super) async fn run(mut self) -> Ending {
         let mut stopping = self.door.stopping.clone();
         // A client need not wait for its CONNACK: packets may have come with the CONNECT.
         self.take_packets().await;
         let ending = loop {
-            if let Err(ending) = self.write().await {
+            if let Err(ending) = stream::write(&mut self.stream, &mut self.out, self.door.options.stall_timeout).await {
                 break ending;
             }
             if let Some(ending) = self.ending
-                && (self.waiting.is_empty() || ending == Ending::Lost)
+                && (self.reports.waiting() == 0 || ending == Ending::Lost)
             {
                 break ending;
             }
-            let reading = self.ending.is_none() && self.waiting.len() < usize::from(self.door.options.receive_maximum.get());
+            let reading = self.ending.is_none() && self.reports.waiting() < usize::from(self.door.options.receive_maximum.get());
+            self.watch.read(reading, Instant::now());
+            let (until, impatient) = self.watch.until();
             tokio::select! {
                 biased;
-                Some(outcomes) = self.outcomes.recv() => self.settle(outcomes),
-                delivery = self.inbox.recv(), if self.ending.is_none() => match delivery {
-                    Some(Delivery::Message { topic, payload, retain }) => self.codec.publish(&mut self.out, &topic, payload, retain),
-                    Some(Delivery::TakenOver) | None => self.ending = Some(Ending::TakenOver),
+                outcomes = self.reports.settled() => self.settle(outcomes),
+                () = self.membership.woken(), if self.ending.is_none() => self.send_messages(),
+                read = stream::read(&mut self.stream, &mut self.input), if reading => match read {
+                    Ok(0) | Err(_) => self.ending = Some(Ending::Lost),
+                    Ok(_) => self.take_packets().await,
                 },
-                read = self.stream.read_buf(&mut self.input), if reading => {
-                    idle_until = Instant::now() + self.idle_max;
-                    match read {
-                        Ok(0) | Err(_) => self.ending = Some(Ending::Lost),
-                        Ok(count) => {
-                            self.take_packets().await;
-                            // A busy connection gets a large buffer, an idle one keeps a small one.
-                            self.input.reserve(if count >= READ_BYTES_IDLE { READ_BYTES } else { READ_BYTES_IDLE });
-                        }
-                    }
-                }
-                () = tokio::time::sleep_until(idle_until), if reading => self.ending = Some(Ending::KeepAlive),
+                () = tokio::time::sleep_until(until), if reading => self.ending = Some(impatient),
                 () = stop_asked(&mut stopping), if self.ending.is_none() => self.ending = Some(Ending::ShuttingDown),
             }
         };
+        self.end(ending).await
+    }
+
+    async fn end(mut self, ending: Ending) -> Ending {
+        // A gateway that is another's now has nothing to come back to.
+        let expiry = if ending == Ending::GatewayRemoved { Some(Duration::ZERO) } else { self.expiry };
+        self.membership.leave(Leave { with_will: self.with_will, expiry }, Instant::now());
         self.codec.disconnect(&mut self.out, ending);
         // The peer may be gone already.
-        let _ = self.write().await;
-        let _ = self.stream.shutdown().await;
-        if let (Some((topic, payload)), false) = (&self.will, ending == Ending::Disconnected) {
-            self.door.sessions.deliver_to_gateway(&self.gateway, &self.membership, topic, payload);
-        }
+        let _ = stream::write(&mut self.stream, &mut self.out, self.door.options.stall_timeout).await;
+        stream::close(&mut self.stream).await;
         ending
     }
 
     /// Decodes everything that has come and hands the reports of it to the intake as one batch.
     async fn take_packets(&mut self) {
         let received_at = self.door.intake.clock().now();
-        if self.door.intake.register().directory().gateway(&self.gateway) != Some(&self.admitted) {
+        if self.door.intake.register().directory().gateway(&self.reports.gateway) != Some(&self.admitted) {
             self.ending = Some(Ending::GatewayRemoved);
             return;
         }
         let mut messages = Vec::new();
+        let mut packets = 0;
         while self.ending.is_none() {
             match self.codec.decode(&mut self.input) {
-                Ok(Some(packet)) => self.take_packet(packet, &mut messages),
+                Ok(Some(Inbound::Publish(publish))) => {
+                    self.ending = self.publish_fault(&publish);
+                    if self.ending.is_none() {
+                        self.ending = self.reports.take(publish, &mut messages);
+                    }
+                }
+                Ok(Some(packet)) => {
+                    if let Err(ending) = self.take_packet(packet) {
+                        self.ending = Some(ending);
+                    }
+                }
                 Ok(None) => break,
                 Err(ending) => self.ending = Some(ending),
             }
+            packets += 1;
         }
-        if messages.is_empty() {
-            return;
+        if self.input.is_empty() {
+            // An idle connection keeps no buffer.
+            self.input = BytesMut::new();
         }
-        let outcomes = self.outcomes_in.clone();
-        // The receiver lives as long as the connection; afterwards nobody needs the outcome.
-        let reply = Box::new(move |settled| drop(outcomes.send(settled)));
-        let sender = Sender::Gateway(self.gateway.as_str().into());
-        let batch = Batch { sender, vouched: Vouched::Token, received_at, messages, reply };
-        if self.door.intake.submit(batch).await.is_err() {
-            self.waiting.clear();
-            self.ending = Some(Ending::Unavailable);
+        if !messages.is_empty()
+            && let Err(ending) = self.reports.submit(&self.door.intake, received_at, messages).await
+        {
+            self.reports.forget();
+            self.ending = Some(ending);
         }
+        self.watch.heard(packets, !self.input.is_empty(), Instant::now());
     }
 
-    fn take_packet(&mut self, packet: Inbound, messages: &mut Vec<RawMessage>) {
+    fn take_packet(&mut self, packet: Inbound) -> Result<(), Ending> {
         match packet {
-            Inbound::Publish { topic, qos, retain, alias, packet_id, payload } => {
-                if alias || !topic::topic_name_valid(&topic) {
-                    self.ending = Some(Ending::Protocol);
-                } else if qos > 1 {
-                    self.ending = Some(Ending::QosUnsupported);
-                } else if retain && self.codec.version_5() {
-                    self.ending = Some(Ending::RetainUnsupported);
-                } else if qos == 1
-                    && self.codec.version_5()
-                    && self.unacknowledged() >= usize::from(self.door.options.receive_maximum.get())
-                {
-                    self.ending = Some(Ending::ReceiveMaximum);
-                } else {
-                    self.publish(&topic, packet_id, payload, messages);
+            Inbound::Puback(packet_id) => {
+                if !self.membership.acknowledge(packet_id) {
+                    self.door.metrics.pubacks_unknown.inc();
                 }
             }
-            Inbound::Subscribe { packet_id, filters } => {
-                let granted: Vec<bool> = filters.iter().map(|filter| self.subscribe(filter)).collect();
-                self.codec.suback(&mut self.out, packet_id, &granted);
+            Inbound::Subscribe { packet_id, identified, subscriptions } => {
+                let answers: Vec<_> = subscriptions.iter().map(|subscription| self.subscribe(subscription, identified)).collect();
+                self.codec.suback(&mut self.out, packet_id, &answers)?;
             }
             Inbound::Unsubscribe { packet_id, filters } => {
-                let existed: Vec<bool> = filters.iter().map(|filter| self.membership.unsubscribe(filter)).collect();
-                self.codec.unsuback(&mut self.out, packet_id, &existed);
+                let answers: Vec<_> = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
+                self.codec.unsuback(&mut self.out, packet_id, &answers)?;
             }
-            Inbound::Ping => self.codec.ping_response(&mut self.out),
-            Inbound::Disconnect { with_will } => {
-                if !with_will {
-                    self.will = None;
-                }
-                self.ending = Some(Ending::Disconnected);
-            }
-            Inbound::Connect(_) => self.ending = Some(Ending::Protocol),
+            Inbound::Ping => self.codec.ping_response(&mut self.out)?,
+            Inbound::Disconnect { with_will, expiry_s } => return Err(self.goodbye(with_will, expiry_s)),
+            Inbound::Connect(_) | Inbound::Publish(_) => return Err(Ending::Protocol),
             Inbound::Unexpected(what) => {
-                tracing::debug!(gateway = self.gateway, what, "unexpected packet");
-                self.ending = Some(Ending::Protocol);
+                tracing::debug!(gateway = self.reports.gateway, what, "unexpected packet");
+                return Err(Ending::Protocol);
             }
         }
+        Ok(())
     }
 
-    /// QoS 1 publishes that wait for their PUBACK.
-    fn unacknowledged(&self) -> usize {
-        let most = usize::from(self.door.options.receive_maximum.get());
-        // Counting is needed only near the bound.
-        if self.waiting.len() < most { self.waiting.len() } else { self.waiting.iter().flatten().count() }
-    }
-
-    fn subscribe(&self, filter: &str) -> bool {
-        let allowed = topic::subscription_allowed(filter, &self.gateway);
-        if !allowed {
-            self.door.metrics.subscriptions_refused.inc();
-        }
-        allowed && self.membership.subscribe(filter)
-    }
-
-    fn publish(&mut self, topic: &str, packet_id: Option<NonZeroU16>, payload: Bytes, messages: &mut Vec<RawMessage>) {
-        let refusal = if !topic::report_topic_of(topic, &self.gateway) {
-            if !topic::below_gateway(topic, &self.gateway) {
-                self.ending = Some(Ending::ForeignTopic);
-            }
-            let detail = format!("{:?} is not {}", topic.chars().take(128).collect::<String>(), GatewayTopic::Report.of(&self.gateway));
-            Some(Fault::new(FaultCode::NotAuthorised, "", detail))
-        } else if packet_id.is_none() {
-            Some(Fault::new(FaultCode::Qos0, "", "the report came with QoS 0"))
+    /// Why a publish is none that this door takes.
+    fn publish_fault(&self, publish: &Publish) -> Option<Ending> {
+        let receive_maximum = usize::from(self.door.options.receive_maximum.get());
+        if publish.alias {
+            Some(Ending::TopicAlias)
+        } else if publish.topic.is_empty() {
+            Some(Ending::Protocol)
+        } else if !topic::topic_name_valid(&publish.topic) {
+            Some(Ending::TopicInvalid)
+        } else if publish.qos > 1 {
+            Some(Ending::QosUnsupported)
+        } else if publish.retain && self.codec.version_5() {
+            Some(Ending::RetainUnsupported)
+        } else if publish.qos == 1 && self.codec.version_5() && self.reports.unacknowledged(receive_maximum) >= receive_maximum {
+            Some(Ending::ReceiveMaximum)
         } else {
             None
+        }
+    }
+
+    fn subscribe(&self, subscription: &Subscription, identified: bool) -> SubscribeAnswer {
+        let filter = &subscription.filter;
+        let answer = if identified {
+            SubscribeAnswer::Identified
+        } else if filter.starts_with("$share/") {
+            SubscribeAnswer::Shared
+        } else if !topic::topic_filter_valid(filter) {
+            SubscribeAnswer::FilterInvalid
+        } else if !topic::subscription_allowed(filter, &self.reports.gateway) {
+            SubscribeAnswer::NotAuthorised
+        } else if self.membership.subscribe(subscription) {
+            SubscribeAnswer::Granted(subscription.qos)
+        } else {
+            SubscribeAnswer::TooMany
         };
-        self.waiting.push_back(packet_id);
-        messages.push(RawMessage { body: payload, refusal });
+        if !matches!(answer, SubscribeAnswer::Granted(_)) {
+            self.door.metrics.subscriptions_refused.inc();
+        }
+        answer
+    }
+
+    fn unsubscribe(&self, filter: &str) -> UnsubscribeAnswer {
+        if !topic::topic_filter_valid(filter) {
+            UnsubscribeAnswer::FilterInvalid
+        } else if self.membership.unsubscribe(filter) {
+            UnsubscribeAnswer::Done
+        } else {
+            UnsubscribeAnswer::NoneThere
+        }
+    }
+
+    /// A session that was to end with its connection cannot be prolonged at the end of it.
+    fn goodbye(&mut self, with_will: bool, expiry_s: Option<u32>) -> Ending {
+        if !self.session_outlives && expiry_s.is_some_and(|expiry_s| expiry_s > 0) {
+            return Ending::Protocol;
+        }
+        self.with_will = with_will;
+        self.expiry = expiry_s.map(|expiry_s| Duration::from_secs(expiry_s.min(self.door.options.session_expiry_max_s).into()));
+        Ending::Disconnected
+    }
+
+    /// Sends what waits for the client, as much as it takes now.
+    fn send_messages(&mut self) {
+        let now = Instant::now();
+        while self.out.len() < OUT_BYTES {
+            match self.membership.next(self.window, now) {
+                Ok(Some(outgoing)) => self.send(outgoing, now),
+                Ok(None) => return,
+                Err(TakenOver) => {
+                    self.ending = Some(Ending::TakenOver);
+                    return;
+                }
+            }
+        }
+        self.membership.wake_again();
+    }
+
+    /// A message that is too large for the client is as good as acknowledged.
+    fn send(&mut self, outgoing: Outgoing, now: Instant) {
+        let (before, packet_id) = (self.out.len(), outgoing.packet_id);
+        let encoded = self.codec.publish(&mut self.out, outgoing, now);
+        if encoded.is_err() || self.out.len() - before > self.packet_bytes_max {
+            self.out.truncate(before);
+            self.door.metrics.messages_dropped.with_label_values(&["too_large"]).inc();
+            if let Some(packet_id) = packet_id {
+                self.membership.acknowledge(packet_id);
+            }
+        }
     }
 
     /// Answers publishes in their order: a refusal is told before its PUBACK.
     fn settle(&mut self, settled: Vec<Settled>) {
-        for Settled { label, outcome } in settled {
-            let Some(packet_id) = self.waiting.pop_front() else { return };
-            let reason = match &outcome {
-                Outcome::Accepted | Outcome::Duplicate => AckReason::Success,
+        for settled in settled {
+            let Some(answer) = self.reports.answer(settled) else { return };
+            let (reason, said) = match &answer.outcome {
+                Outcome::Accepted | Outcome::Duplicate => (AckReason::Success, None),
                 Outcome::Refused(faults) => {
-                    self.tell_refused(&label, faults);
-                    let authorised = faults.iter().all(|fault| !AUTHORITY.contains(&fault.code));
-                    if authorised { AckReason::PayloadInvalid } else { AckReason::NotAuthorised }
+                    self.tell_refused(&answer, faults);
+                    reports::reason(faults)
                 }
                 // Without MQTT 5 there is no way to say no: ending the connection unanswered makes the client send again.
-                Outcome::DiskFull if self.codec.version_5() => AckReason::QuotaExceeded,
+                Outcome::DiskFull if self.codec.version_5() => {
+                    (AckReason::QuotaExceeded, Some("the disk is full; send again later".into()))
+                }
                 Outcome::DiskFull | Outcome::Unavailable(_) => {
-                    self.waiting.clear();
+                    self.reports.forget();
                     self.ending = Some(Ending::Unavailable);
                     return;
                 }
             };
-            if let Some(packet_id) = packet_id {
-                self.codec.puback(&mut self.out, packet_id, reason);
+            if let Some(packet_id) = answer.packet_id
+                && let Err(TooLarge) = self.puback(packet_id, reason, said)
+            {
+                self.ending = Some(Ending::PacketTooLarge);
             }
         }
     }
 
+    fn puback(&mut self, packet_id: NonZeroU16, reason: AckReason, said: Option<String>) -> Result<(), TooLarge> {
+        self.codec.puback(&mut self.out, packet_id, reason, said)
+    }
+
     /// Tells the faults on the gateway's `refused` topic; as many as fit, the whole list is in the quarantine.
-    fn tell_refused(&mut self, label: &Label, faults: &[Fault]) {
-        let topic = GatewayTopic::Refused.of(&self.gateway);
+    fn tell_refused(&mut self, answer: &Answer, faults: &[Fault]) {
+        let topic = GatewayTopic::Refused.of(&self.reports.gateway);
         let bytes_max = self.packet_bytes_max.saturating_sub(topic.len() + PUBLISH_OVERHEAD_BYTES);
+        let label = &answer.label;
         let mut told = faults.len();
         let payload = loop {
             let omitted = faults.len() - told;
@@ -387,22 +305,19 @@ impl Connection<'_> {
             }
             told /= 2;
         };
-        if self.membership.subscribed_to(&topic) && payload.len() <= bytes_max {
-            self.codec.publish(&mut self.out, &topic, payload.clone(), false);
+        if let Some(outgoing) = self.membership.tell(&Message::new(&topic, payload), self.answers_max()) {
+            self.send(outgoing, Instant::now());
         }
-        self.door.sessions.deliver_to_gateway(&self.gateway, &self.membership, &topic, &payload);
     }
 
-    async fn write(&mut self) -> Result<(), Ending> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let written = timeout(WRITE_TIMEOUT, self.stream.write_all(&self.out)).await;
-        self.out.clear();
-        match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ending::Lost),
-            Err(_) => Err(Ending::SlowReader),
-        }
+    /// MQTT 3.1.1 learns of a refusal in no other way: there the bound is that of its reports, not the one of other messages.
+    fn answers_max(&self) -> usize {
+        if self.codec.version_5() { self.window } else { usize::from(self.door.options.receive_maximum.get()) }
+    }
+}
+
+impl From<TooLarge> for Ending {
+    fn from(_: TooLarge) -> Ending {
+        Ending::PacketTooLarge
     }
 }

@@ -1,36 +1,47 @@
 //! Listening and accepting.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use observe::{Health, Metrics, Part};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use wire::limits::{ENVELOPE_BYTES_MAX, REPORT_BYTES_MAX};
 
-use super::connection;
+use super::opening::Opening;
 use super::sessions::Sessions;
 use crate::intake::Intake;
+
+/// How often sessions that are over are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct DoorOptions {
     pub connections_max: usize,
     /// From accepting to the whole CONNECT.
     pub connect_timeout: Duration,
+    /// A packet that has begun must come whole within this time, and an answer be taken.
+    pub stall_timeout: Duration,
     /// QoS 1 publishes of one connection that may wait for their PUBACK.
     pub receive_maximum: NonZeroU16,
     /// Where a client asks for no keep alive, or a longer one.
     pub keep_alive_max_s: u16,
+    /// Where a client asks for its session to be kept longer.
+    pub session_expiry_max_s: u32,
 }
 
 impl Default for DoorOptions {
     fn default() -> Self {
         DoorOptions {
-            connections_max: 20_000,
+            connections_max: 16_000,
             connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(60),
             receive_maximum: NonZeroU16::MIN.saturating_add(999),
             keep_alive_max_s: 600,
+            session_expiry_max_s: 4 * 3600,
         }
     }
 }
@@ -60,9 +71,14 @@ impl Door {
     /// Accepts until told to stop. Each connection is a task of its own: a fault in one ends that one only.
     pub async fn listen(mut self, listener: TcpListener, health: Health) {
         let places = Arc::new(Semaphore::new(self.options.connections_max));
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                _ = sweep.tick() => {
+                    self.sessions.sweep(Instant::now());
+                    continue;
+                }
                 _ = self.stopping.wait_for(|stopping| *stopping) => return,
             };
             match accepted {
@@ -75,7 +91,7 @@ impl Door {
                     let door = self.clone();
                     tokio::spawn(async move {
                         let _open = door.metrics.connection_open();
-                        connection::serve(door, stream, peer).await;
+                        door.serve(stream, peer).await;
                         drop(place);
                     });
                 }
@@ -87,5 +103,17 @@ impl Door {
                 }
             }
         }
+    }
+
+    /// Serves one connection and counts how it ended.
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
+        let _ = stream.set_nodelay(true);
+        let reason = match Opening::new(self, Box::new(stream)).run().await {
+            Ok(connection) => connection.run().await.as_str(),
+            Err(reason) => reason,
+        };
+        self.metrics.connections_ended.with_label_values(&[reason]).inc();
+        tracing::debug!(%peer, reason, "mqtt connection ended");
     }
 }
