@@ -42,7 +42,7 @@ macro_rules! fault_codes {
 fault_codes! {
     Json "json" => "a report is one JSON object in UTF-8 (RFC 8259)";
     Size "size" => "a report has at most 256 KiB";
-    Bound "bound" => "devices, usage, events and records have at most 1000 entries, readings at most 64";
+    Bound "bound" => "devices, usage, events and records have at most 1000 entries, readings at most 64, a Sparkplug edge node 500 devices and 10000 metrics";
     DuplicateField "duplicate_field" => "a field stands at most once in an object";
     Missing "missing" => "required: v; per device device, at, quality; per usage product, function_module, user, at, actions; gateways boot and seq; suppliers id and enterprise";
     Type "type" => "each field has the JSON type that the contract names";
@@ -70,6 +70,11 @@ fault_codes! {
     Qos0 "qos0" => "reports come with QoS 1";
     NotAuthorised "not_authorised" => "a gateway publishes below its own topic only";
     Format "format" => "the first byte of a report is `{` (JSON)";
+    Sparkplug "sparkplug" => "a Sparkplug payload is the protobuf of Sparkplug B 3.0, with a timestamp except in NDEATH";
+    SparkplugSeq "sparkplug_seq" => "seq goes from 0 to 255 and round, without a gap, from an NBIRTH on";
+    SparkplugBdSeq "sparkplug_bdseq" => "bdSeq is the same in will, NBIRTH and NDEATH";
+    SparkplugMetric "sparkplug_metric" => "a birth names each metric, with an alias of its own or none; data speak only of metrics that were born";
+    BirthMissing "birth_missing" => "NBIRTH comes before everything of an edge node, DBIRTH before everything of a device";
 }
 
 #[cfg(test)]

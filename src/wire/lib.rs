@@ -9,6 +9,7 @@ pub mod json;
 pub mod limits;
 mod read;
 pub mod report;
+pub mod sparkplug;
 pub mod topic;
 
 pub use fault::{Fault, FaultCode};
