@@ -31,6 +31,7 @@ pub struct Service {
     pub store: Store,
     pub monitor: Monitor,
     intake: Intake,
+    feeds: Feeds,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     /// Held as long as the service uses the directory.
@@ -59,6 +60,7 @@ impl Service {
             Intake::start(store.clone(), register.clone(), clock.clone(), metrics.clone(), health.clone(), keys.clone(), options).await?;
         tell_unreadable(&scanned);
         let feeds = Feeds::start(session_options(config), metrics.clone())?;
+        feeds.say_state(true, clock.now());
         let (stop, stopping) = watch::channel(false);
         let monitor = Monitor::new(MonitorParts {
             store: store.clone(),
@@ -98,11 +100,12 @@ impl Service {
             tasks.push(tokio::spawn(monitor::watch(monitor.clone(), Duration::from_secs(every_s), stopping)));
         }
         let (http, admin, mqtt) = addresses;
-        Ok(Service { http, admin, mqtt, store, monitor, intake, stop, tasks, _lock: lock })
+        Ok(Service { http, admin, mqtt, store, monitor, intake, feeds, stop, tasks, _lock: lock })
     }
 
     /// Closes the doors, settles what is waiting, writes a last checkpoint.
     pub async fn stop(self) {
+        self.feeds.say_state(false, self.intake.clock().now());
         self.stop.send_replace(true);
         for task in self.tasks {
             // Open requests get a moment; what has not ended by then is cut off unanswered, and its sender tries again.

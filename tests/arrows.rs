@@ -31,6 +31,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("utoipa", &["web"]),
     ("sqlx", &["store"]),
     ("influxdb2", &["store"]),
+    ("prost", &["wire"]),
     ("prometheus", &["observe", "edge"]),
     ("clap", &["shangyun", "edge", "drive"]),
     ("anyhow", &["shangyun", "edge", "drive"]),

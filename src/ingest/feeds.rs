@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use observe::Metrics;
 use rumqttd::local::{LinkBuilder, LinkError, LinkTx};
 use rumqttd::{Notification, Router, RouterConfig};
+
+use wire::sparkplug;
 
 use crate::mqtt::{SessionOptions, Sessions};
 
@@ -58,6 +61,14 @@ impl Feeds {
         };
         tokio::spawn(watch);
         Ok(feeds)
+    }
+
+    /// Tells Sparkplug edge nodes whether their host application is here.
+    pub fn say_state(&self, online: bool, at: DateTime<Utc>) {
+        let topic = sparkplug::state_topic(sparkplug::HOST_ID);
+        let state = Bytes::from(sparkplug::state(online, at));
+        self.sessions.retain(&topic, &state);
+        self.sessions.deliver(&topic, &state);
     }
 
     pub(crate) fn sessions(&self) -> Sessions {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use wire::identity::Sender;
 
 use crate::commit::{Command, Committer, ReadBatch, unavailable};
+use crate::connected::Connected;
 use crate::core::{Core, CoreOptions};
 use crate::item::{Batch, RawMessage, Settled};
 use crate::ledger::SqlLedger;
@@ -60,6 +61,7 @@ pub struct Intake {
     queue: FairQueue,
     commands: Commands<Command>,
     reading: Reading,
+    connected: Connected,
     clock: Clock,
 }
 
@@ -127,11 +129,20 @@ impl Intake {
                 }
             })?;
         }
-        Ok((Intake { queue, commands, reading, clock }, scanned))
+        Ok((Intake { queue, commands, reading, connected: Connected::default(), clock }, scanned))
     }
 
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// What is connected now by Sparkplug.
+    pub fn connected(&self) -> &Connected {
+        &self.connected
+    }
+
+    pub(crate) fn future_skew_s_max(&self) -> u32 {
+        self.reading.future_skew_s_max
     }
 
     pub fn register(&self) -> &RegisterState {

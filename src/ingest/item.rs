@@ -42,13 +42,13 @@ pub type Answers = oneshot::Receiver<Vec<Settled>>;
 /// A message as it came.
 pub struct RawMessage {
     pub body: Bytes,
-    /// Why its door refuses it without reading; it goes to the quarantine like any other.
-    pub refusal: Option<Fault>,
+    /// Why its door refuses it without reading; it goes to the quarantine like any other. Empty for what is to be read.
+    pub refused: Vec<Fault>,
 }
 
 impl RawMessage {
     pub fn of(body: Bytes) -> RawMessage {
-        RawMessage { body, refusal: None }
+        RawMessage { body, refused: Vec::new() }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod admission;
 mod commit;
+mod connected;
 pub mod core;
 mod feeds;
 mod intake;
@@ -16,6 +17,7 @@ mod reading;
 mod replay;
 mod upkeep;
 
+pub use connected::Connected;
 pub use feeds::Feeds;
 pub use intake::{Busy, Intake, IntakeOptions, Unavailable};
 pub use item::{Batch, Item, Outcome, RawMessage, Settled};

@@ -3,6 +3,7 @@
 mod codec;
 mod connection;
 mod door;
+mod edge_node;
 mod ending;
 mod frame;
 mod inbound;

@@ -33,9 +33,9 @@ pub(crate) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(crate) fn read(&self, arrival: &Arrival, message: RawMessage) -> Item {
-        let RawMessage { body, refusal } = message;
-        if let Some(fault) = refusal {
-            return item(arrival, body, Label::default(), Err(vec![fault]));
+        let RawMessage { body, refused } = message;
+        if !refused.is_empty() {
+            return item(arrival, body, Label::default(), Err(refused));
         }
         match &arrival.sender {
             Sender::Gateway(gateway) => self.gateway_report(arrival, gateway, body),

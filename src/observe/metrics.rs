@@ -49,6 +49,8 @@ metrics! {
     sessions_dropped: IntCounter "shangyun_ingest_mqtt_dropped_sessions_total" "MQTT sessions ended before their time because there were too many.";
     messages_dropped: IntCounterVec "shangyun_ingest_mqtt_dropped_messages_total" ["reason"] "Messages to clients that were dropped: queue_full, expired, too_large.";
     pubacks_unknown: IntCounter "shangyun_ingest_mqtt_unknown_pubacks_total" "PUBACKs of clients for packet ids that nothing was in flight with.";
+    sparkplug_rebirths: IntCounter "shangyun_ingest_sparkplug_rebirth_requests_total" "Rebirths asked of Sparkplug edge nodes.";
+    sparkplug_ignored: IntCounterVec "shangyun_ingest_sparkplug_ignored_metrics_total" ["reason"] "Metrics of Sparkplug messages that became no reading, by reason.";
     feed_dropped: IntCounter "shangyun_ingest_feed_dropped_messages_total" "Feed messages that the router did not take.";
     feed_rebuilt: IntCounter "shangyun_ingest_feed_rebuilds_total" "Times the feed router was built anew.";
     log_blocks: IntGauge "shangyun_store_log_blocks" "Blocks of the evidence log.";

@@ -13,6 +13,8 @@ use crate::sql::{Store, StoreError};
 pub struct GatewayEntry {
     pub enterprise: String,
     token_sha256: Option<String>,
+    /// It speaks Sparkplug B.
+    pub sparkplug: bool,
     /// Under which its reports must be signed.
     pub public_key: Option<PublicKey>,
 }
@@ -38,6 +40,7 @@ impl Directory {
         let gateway = |gateway: &policy::register::Gateway| GatewayEntry {
             enterprise: gateway.enterprise.clone(),
             token_sha256: gateway.token_sha256.clone(),
+            sparkplug: gateway.sparkplug,
             // The import takes none that cannot be read.
             public_key: gateway.public_key.as_deref().and_then(|key| PublicKey::read(key).ok()),
         };

@@ -43,7 +43,7 @@ fault_codes! {
     Json "json" => "a report is one JSON object in UTF-8 (RFC 8259)";
     Cbor "cbor" => "a report in CBOR is one map of what JSON knows: text keys, lists, text, numbers, booleans and null (RFC 8949)";
     Size "size" => "a report has at most 256 KiB";
-    Bound "bound" => "devices, usage, events and records have at most 1000 entries, readings at most 64";
+    Bound "bound" => "devices, usage, events and records have at most 1000 entries, readings at most 64, a Sparkplug edge node 500 devices and 10000 metrics";
     DuplicateField "duplicate_field" => "a field stands at most once in an object";
     Missing "missing" => "required: v; per device device, at, quality; per usage product, function_module, user, at, actions; gateways boot and seq; suppliers id and enterprise";
     Type "type" => "each field has the JSON type that the contract names";
@@ -76,6 +76,11 @@ fault_codes! {
     Signature "signature" => "the signature is right by the gateway's public_key (Ed25519)";
     Unsigned "unsigned" => "a gateway with a public_key signs every report";
     NoPublicKey "no_public_key" => "a signed report comes from a gateway with a public_key: a signature that cannot be verified proves nothing";
+    Sparkplug "sparkplug" => "a Sparkplug payload is the protobuf of Sparkplug B 3.0, with a timestamp except in NDEATH";
+    SparkplugSeq "sparkplug_seq" => "seq goes from 0 to 255 and round, without a gap, from an NBIRTH on";
+    SparkplugBdSeq "sparkplug_bdseq" => "bdSeq is the same in will, NBIRTH and NDEATH";
+    SparkplugMetric "sparkplug_metric" => "a birth names each metric, with an alias of its own or none; data speak only of metrics that were born";
+    BirthMissing "birth_missing" => "NBIRTH comes before everything of an edge node, DBIRTH before everything of a device";
 }
 
 #[cfg(test)]

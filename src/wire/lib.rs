@@ -14,6 +14,7 @@ mod open;
 mod public_key;
 mod read;
 pub mod report;
+pub mod sparkplug;
 pub mod topic;
 
 pub use fault::{Fault, FaultCode};

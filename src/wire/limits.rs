@@ -23,3 +23,7 @@ pub const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const REQUEST_REPORTS_MAX: usize = 1000;
 /// Records of one carrier message.
 pub const CARRIER_RECORDS_MAX: usize = 1000;
+/// Devices of one Sparkplug edge node: their offline entries at NDEATH fit one report.
+pub const SPARKPLUG_DEVICES_MAX: usize = 500;
+/// Metrics of one Sparkplug message, and of an edge node with all its devices.
+pub const SPARKPLUG_METRICS_MAX: usize = 10_000;

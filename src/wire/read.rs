@@ -15,7 +15,7 @@ use crate::open::Format;
 use crate::report::{Clock, DeviceEntry, EVENTS, Event, Instant, Quality, Reading, Report, State, UsageEntry};
 
 /// Years (UTC) that are written with four digits in every zone.
-const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
+pub(crate) const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 
 /// Through which door a report comes; it decides which fields are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

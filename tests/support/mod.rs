@@ -4,6 +4,7 @@ pub mod history;
 pub mod http;
 pub mod mqtt;
 pub mod register;
+pub mod sparkplug;
 pub mod street;
 
 use std::io::{BufRead, BufReader, Read};

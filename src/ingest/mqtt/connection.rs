@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use store::GatewayEntry;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use wire::topic::{self, GatewayTopic};
 
 use super::codec::{Codec, TooLarge};
 use super::door::Door;
+use super::edge_node::EdgeNode;
 use super::ending::Ending;
 use super::membership::{Membership, TakenOver};
 use super::packet::{AckReason, Inbound, Publish, SubscribeAnswer, UnsubscribeAnswer};
@@ -20,7 +22,7 @@ use super::session::{Message, Outgoing, Subscription};
 use super::sessions::Leave;
 use super::stream::{self, Stream};
 use super::watch::Watch;
-use crate::item::{Outcome, Settled};
+use crate::item::{Outcome, RawMessage, Settled};
 
 /// Messages are put into the output until it holds so much.
 const OUT_BYTES: usize = 32 << 10;
@@ -40,6 +42,8 @@ pub(super) struct Connection<'d> {
     /// The CONNECT asked for a session that outlives its connection.
     pub(super) session_outlives: bool,
     pub(super) reports: Reports,
+    /// For a gateway that speaks Sparkplug.
+    pub(super) edge_node: Option<EdgeNode>,
     /// What the register said at CONNECT: another enterprise or token ends the connection.
     pub(super) admitted: GatewayEntry,
     pub(super) membership: Membership,
@@ -90,6 +94,12 @@ impl Connection<'_> {
     }
 
     async fn end(mut self, ending: Ending) -> Ending {
+        if let Some(mut edge_node) = self.edge_node.take().filter(|_| self.with_will)
+            && let Some(death) = edge_node.lost(self.door.intake.clock().now())
+        {
+            // There is nobody left to hear what became of it.
+            let _ = self.reports.submit(&self.door.intake, self.door.intake.clock().now(), vec![death]).await;
+        }
         // A gateway that is another's now has nothing to come back to.
         let expiry = if ending == Ending::GatewayRemoved { Some(Duration::ZERO) } else { self.expiry };
         self.membership.leave(Leave { with_will: self.with_will, expiry }, Instant::now());
@@ -114,7 +124,7 @@ impl Connection<'_> {
                 Ok(Some(Inbound::Publish(publish))) => {
                     self.ending = self.publish_fault(&publish);
                     if self.ending.is_none() {
-                        self.ending = self.reports.take(publish, &mut messages);
+                        self.ending = self.take_publish(publish, received_at, &mut messages);
                     }
                 }
                 Ok(Some(packet)) => {
@@ -137,7 +147,34 @@ impl Connection<'_> {
             self.reports.forget();
             self.ending = Some(ending);
         }
+        self.puback_passed();
         self.watch.heard(packets, !self.input.is_empty(), Instant::now());
+    }
+
+    fn take_publish(&mut self, publish: Publish, received_at: DateTime<Utc>, messages: &mut Vec<RawMessage>) -> Option<Ending> {
+        let Some(edge_node) = self.edge_node.as_mut().filter(|edge_node| edge_node.publishes(&publish.topic)) else {
+            return self.reports.take(publish, messages);
+        };
+        let taken = edge_node.take(&publish.topic, publish.payload, received_at);
+        match taken.message {
+            Some(message) => self.reports.put(publish.packet_id, message, messages),
+            None => self.reports.pass(publish.packet_id),
+        }
+        if let Some(rebirth) = taken.rebirth
+            && let Some(outgoing) = self.membership.tell(&rebirth, self.window)
+        {
+            self.send(outgoing, Instant::now());
+        }
+        None
+    }
+
+    /// PUBACKs whose turn has come and that wait for nothing else.
+    fn puback_passed(&mut self) {
+        while let Some(packet_id) = self.reports.passed() {
+            if let Err(TooLarge) = self.puback(packet_id, AckReason::Success, None) {
+                self.ending = Some(Ending::PacketTooLarge);
+            }
+        }
     }
 
     fn take_packet(&mut self, packet: Inbound) -> Result<(), Ending> {
@@ -194,7 +231,7 @@ impl Connection<'_> {
             SubscribeAnswer::Shared
         } else if !topic::topic_filter_valid(filter) {
             SubscribeAnswer::FilterInvalid
-        } else if !topic::subscription_allowed(filter, &self.reports.gateway) {
+        } else if !self.may_subscribe(filter) {
             SubscribeAnswer::NotAuthorised
         } else if self.membership.subscribe(subscription) {
             SubscribeAnswer::Granted(subscription.qos)
@@ -205,6 +242,11 @@ impl Connection<'_> {
             self.door.metrics.subscriptions_refused.inc();
         }
         answer
+    }
+
+    fn may_subscribe(&self, filter: &str) -> bool {
+        let sparkplug = self.edge_node.as_ref().is_some_and(|edge_node| edge_node.subscribes(filter));
+        sparkplug || topic::subscription_allowed(filter, &self.reports.gateway)
     }
 
     fn unsubscribe(&self, filter: &str) -> UnsubscribeAnswer {
@@ -281,6 +323,7 @@ impl Connection<'_> {
             {
                 self.ending = Some(Ending::PacketTooLarge);
             }
+            self.puback_passed();
         }
     }
 

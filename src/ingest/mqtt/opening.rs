@@ -10,6 +10,7 @@ use wire::topic;
 use super::codec::{Codec, Terms};
 use super::connection::Connection;
 use super::door::Door;
+use super::edge_node::EdgeNode;
 use super::ending::Ending;
 use super::frame::{Frame, Version};
 use super::packet::{Connect, ConnectRefusal};
@@ -53,13 +54,14 @@ impl<'d> Opening<'d> {
             asked_s => asked_s.min(options.keep_alive_max_s),
         };
         let expiry_s = connect.expiry_s.min(options.session_expiry_max_s);
+        let edge_node = EdgeNode::new(&gateway, &admitted, connect.will.as_ref(), self.door);
         let entrance = Entrance {
             client_id: &connect.client_id,
             gateway: &gateway,
             enterprise: &admitted.enterprise,
             clean_start: connect.clean_start,
             expiry: Duration::from_secs(expiry_s.into()),
-            will: connect.will,
+            will: connect.will.filter(|_| edge_node.is_none()),
         };
         let (membership, session_present) = self.door.sessions.enter(entrance, Instant::now());
         let terms = Terms {
@@ -84,6 +86,7 @@ impl<'d> Opening<'d> {
             window: usize::from(connect.receive_maximum),
             session_outlives: expiry_s > 0,
             reports: Reports::new(gateway),
+            edge_node,
             admitted,
             membership,
             watch: Watch::new(idle_max, options.stall_timeout, now),
@@ -144,7 +147,7 @@ impl<'d> Opening<'d> {
         if !topic::client_id_valid(&connect.client_id, gateway) {
             return Err(ConnectRefusal::ClientId);
         }
-        match connect.will.as_ref().and_then(|will| will.refusal(gateway, version_5)) {
+        match connect.will.as_ref().and_then(|will| will.refusal(gateway, entry, version_5)) {
             Some(refusal) => Err(refusal),
             None => Ok((gateway.to_string(), entry.clone())),
         }

@@ -28,9 +28,17 @@ type Outcomes = (mpsc::UnboundedSender<Vec<Settled>>, mpsc::UnboundedReceiver<Ve
 pub(super) struct Reports {
     pub(super) gateway: String,
     /// Handed to the intake, in order; without a packet id for QoS 0, which gets no PUBACK.
-    waiting: VecDeque<Option<NonZeroU16>>,
+    waiting: VecDeque<Waiting>,
     /// Made with the first report: most connections are idle.
     outcomes: Option<Outcomes>,
+}
+
+/// A publish that waits for its answer.
+#[derive(Clone, Copy)]
+struct Waiting {
+    packet_id: Option<NonZeroU16>,
+    /// It said nothing that the intake has to settle: its PUBACK only keeps the order.
+    settled: bool,
 }
 
 /// What one publish is answered.
@@ -51,7 +59,11 @@ impl Reports {
 
     /// QoS 1 publishes that wait for their PUBACK, counted only near the bound.
     pub(super) fn unacknowledged(&self, bound: usize) -> usize {
-        if self.waiting.len() < bound { self.waiting.len() } else { self.waiting.iter().flatten().count() }
+        if self.waiting.len() < bound {
+            self.waiting.len()
+        } else {
+            self.waiting.iter().filter(|waiting| waiting.packet_id.is_some()).count()
+        }
     }
 
     /// Nobody will be answered any more.
@@ -62,10 +74,30 @@ impl Reports {
     /// Puts a publish to those that are handed over next; a foreign topic ends the connection once it is answered.
     pub(super) fn take(&mut self, publish: Publish, messages: &mut Vec<RawMessage>) -> Option<Ending> {
         let Publish { topic, packet_id, payload, .. } = publish;
-        let (refusal, ending) = self.refusal(&topic, packet_id);
-        self.waiting.push_back(packet_id);
-        messages.push(RawMessage { body: payload, refusal });
+        let (refused, ending) = self.refusal(&topic, packet_id);
+        self.put(packet_id, RawMessage { body: payload, refused: refused.into_iter().collect() }, messages);
         ending
+    }
+
+    /// Puts a message to those that are handed over next.
+    pub(super) fn put(&mut self, packet_id: Option<NonZeroU16>, message: RawMessage, messages: &mut Vec<RawMessage>) {
+        self.waiting.push_back(Waiting { packet_id, settled: false });
+        messages.push(message);
+    }
+
+    /// Takes a publish that needs no settling.
+    pub(super) fn pass(&mut self, packet_id: Option<NonZeroU16>) {
+        self.waiting.push_back(Waiting { packet_id, settled: true });
+    }
+
+    /// The next PUBACK that waits for nothing but its turn.
+    pub(super) fn passed(&mut self) -> Option<NonZeroU16> {
+        while self.waiting.front()?.settled {
+            if let Some(Waiting { packet_id: Some(packet_id), .. }) = self.waiting.pop_front() {
+                return Some(packet_id);
+            }
+        }
+        None
     }
 
     /// Hands them over; the intake answers with `settled`.
@@ -89,7 +121,7 @@ impl Reports {
 
     /// The next publish and what became of it.
     pub(super) fn answer(&mut self, settled: Settled) -> Option<Answer> {
-        let packet_id = self.waiting.pop_front()?;
+        let packet_id = self.waiting.pop_front()?.packet_id;
         if self.waiting.is_empty() && self.waiting.capacity() > KEPT {
             self.waiting = VecDeque::new();
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use store::GatewayEntry;
 use tokio::time::Instant;
+use wire::sparkplug;
 use wire::topic::{self, GatewayTopic};
 
 use super::packet::ConnectRefusal;
@@ -26,10 +28,12 @@ pub(crate) struct Will {
 
 impl Will {
     /// Why this will is not taken from a gateway, if it is not: it lies below the gateway's own topics but is none of the service's,
-    /// and nothing of a gateway is retained. MQTT 3.1.1 cannot be told so; there the flag has no effect.
-    pub(crate) fn refusal(&self, gateway: &str, version_5: bool) -> Option<ConnectRefusal> {
+    /// and nothing of a gateway is retained. A gateway that speaks Sparkplug leaves its NDEATH. MQTT 3.1.1 cannot be told so; there the flag has no effect.
+    pub(crate) fn refusal(&self, gateway: &str, entry: &GatewayEntry, version_5: bool) -> Option<ConnectRefusal> {
         let taken_by_service = GatewayTopic::ALL.iter().any(|(service, _)| service.of(gateway) == self.topic);
-        if !topic::topic_name_valid(&self.topic) || !topic::below_gateway(&self.topic, gateway) || taken_by_service {
+        let death = entry.sparkplug && sparkplug::will_allowed(&self.topic, &entry.enterprise, gateway);
+        let own = topic::topic_name_valid(&self.topic) && topic::below_gateway(&self.topic, gateway) && !taken_by_service;
+        if !own && !death {
             Some(ConnectRefusal::Will)
         } else if self.qos > 1 {
             Some(ConnectRefusal::WillQos)

@@ -66,5 +66,9 @@ pub async fn gateway(State(state): State<WebState>, caller: Caller, Path(id): Pa
             })
         })
         .collect();
-    Ok(Json(json!({ "id": id, "enterprise": gateway.enterprise, "last_seen_at": last_seen_at.map(show_instant), "boots": shown })))
+    let connected = state.intake.connected().devices(&id);
+    let sparkplug = gateway.sparkplug.then(|| json!({ "born": connected.is_some(), "devices": connected.unwrap_or_default() }));
+    Ok(Json(
+        json!({ "id": id, "enterprise": gateway.enterprise, "sparkplug": sparkplug, "last_seen_at": last_seen_at.map(show_instant), "boots": shown }),
+    ))
 }
