@@ -4,6 +4,7 @@
 
 mod block;
 mod directory;
+mod gateway_rows;
 mod keys;
 mod log;
 mod merkle;
@@ -17,6 +18,7 @@ mod tally_rows;
 
 pub use block::{BlockBuilder, Record, Vouched};
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
+pub use gateway_rows::{GapTotals, GatewaySummary};
 pub use keys::{ApiKey, KeyRole};
 pub use log::{Log, LogError, LogOptions, LogPosition, TornTail, read_from};
 pub use merkle::{Frontier, Hash};

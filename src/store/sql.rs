@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Executor, SqlitePool};
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
-const MAIN_STEPS: &[&str] = &[include_str!("schema.sql")];
+const MAIN_STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_gateways.sql")];
 const QUARANTINE_STEPS: &[&str] = &[include_str!("quarantine.sql")];
 
 const READERS_MAX: u32 = 4;

@@ -11,6 +11,6 @@ mod read;
 pub mod report;
 pub mod topic;
 
-pub use fault::{Fault, FaultCode};
+pub use fault::{Fault, FaultCode, Remedy};
 pub use read::{Admission, Door, Label, ReadContext, Readout, read_report};
 pub use report::Report;
