@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod merkle;
 mod quarantine;
+mod refusal_facts;
 mod register_import;
 mod register_rows;
 mod results;
@@ -22,7 +23,11 @@ pub use gateway_rows::{GapTotals, GatewaySummary};
 pub use keys::{ApiKey, KeyRole};
 pub use log::{Log, LogError, LogOptions, LogPosition, TornTail, read_from};
 pub use merkle::{Frontier, Hash};
-pub use quarantine::{QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, RefusedMessage};
+pub use quarantine::{
+    ACCEPTED, DUPLICATE, Pruned, QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, QuarantineLimits, QuarantinePage, REFUSED,
+    RefusedMessage, Replayed,
+};
+pub use refusal_facts::Conflict;
 pub use register_import::RegisterFault;
 pub use register_rows::ImportError;
 pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};

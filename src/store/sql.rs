@@ -8,7 +8,7 @@ use sqlx::{Executor, SqlitePool};
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
 const MAIN_STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_gateways.sql")];
-const QUARANTINE_STEPS: &[&str] = &[include_str!("quarantine.sql")];
+const QUARANTINE_STEPS: &[&str] = &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql")];
 
 const READERS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
