@@ -10,6 +10,7 @@ use store::{ApiKey, KeyRole};
 
 use crate::config::Config;
 use crate::offline::{self, JudgeOptions};
+use crate::quarantine::{self, QuarantineCommand};
 use crate::{demo, serve};
 
 #[derive(Parser)]
@@ -46,6 +47,9 @@ enum Command {
     /// Facts from the log
     #[command(subcommand)]
     Tally(TallyCommand),
+    /// Refused messages of the running service
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Bearer keys of the API
     #[command(subcommand)]
     Key(KeyCommand),
@@ -159,6 +163,7 @@ fn run_command(cli: Cli) -> Result<bool> {
             runtime.block_on(offline::judge(&load()?, &options)).map(|()| true)
         }
         Command::Tally(TallyCommand::Rebuild) => runtime.block_on(offline::rebuild_tally(&load()?)),
+        Command::Quarantine(command) => quarantine::run(&load()?, command),
         Command::Key(KeyCommand::Create { role, name, scope }) => {
             let key = ApiKey { role: key_role(&role)?, name, scope };
             runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)

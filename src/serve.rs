@@ -13,7 +13,7 @@ use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
-use store::{LogOptions, RegisterState, Store};
+use store::{LogOptions, QuarantineLimits, RegisterState, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use web::WebParts;
 use wire::topic::{self, GatewayTopic};
 
 use crate::config::Config;
+use crate::housekeeping::keep_house;
 
 /// A running service.
 pub struct Service {
@@ -79,13 +80,15 @@ impl Service {
             monitor: monitor.clone(),
             metrics: metrics.clone(),
             health: health.clone(),
-            clock,
+            clock: clock.clone(),
+            quarantine_keep_days: config.count("quarantine.keep_days"),
             loopback_only: addresses.0.ip().is_loopback(),
         }));
         let door = Door::new(intake.clone(), &feeds, metrics.clone(), DoorOptions::default(), stopping.clone());
         let mut tasks = vec![
             tokio::spawn(door.listen(mqtt, health.clone())),
             tokio::spawn(serve_http(http, pages, stopping.clone())),
+            tokio::spawn(keep_house(store.clone(), clock, metrics.clone(), quarantine_limits(config), stopping.clone())),
             tokio::spawn(serve_http(admin, web::admin_router(metrics, health), stopping.clone())),
             tokio::spawn(keep_register_fresh(register, stopping.clone())),
         ];
@@ -107,6 +110,11 @@ impl Service {
         self.intake.stop().await;
         self.store.close().await;
     }
+}
+
+fn quarantine_limits(config: &Config) -> QuarantineLimits {
+    let keep = chrono::TimeDelta::days(config.count("quarantine.keep_days") as i64);
+    QuarantineLimits { keep, bytes_max: config.count("quarantine.mib_max") << 20 }
 }
 
 /// One service per directory. The lock is the system's: it ends with the process, however that ends.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use observe::{Health, Metrics, Part};
-use store::{BlockBuilder, Checkpoint, Log, LogError, Record, RefusedMessage, Store, StoreError, TornTail};
+use store::{BlockBuilder, Checkpoint, Conflict, Log, LogError, Record, RefusedMessage, Store, StoreError, TornTail};
 use tally::{Facts, Novelty, RecentIdentities};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
@@ -67,9 +67,14 @@ struct Running {
 enum Decision {
     Accept(Box<Sound>),
     Duplicate,
-    Refuse(Vec<Fault>),
+    Refuse(Refusal),
     /// Its identity was taken by another report of this group, which stands only if the group is written.
-    ConflictWithin(Vec<Fault>),
+    ConflictWithin(Refusal),
+}
+
+struct Refusal {
+    faults: Vec<Fault>,
+    conflict: Option<Conflict>,
 }
 
 impl Committer {
@@ -176,13 +181,12 @@ impl Committer {
         let mut claimed = HashMap::new();
         let decided: Vec<_> = items
             .into_iter()
-            .map(|item| {
-                let Item { sender, received_at, body, label, content } = item;
-                let decision = match content {
-                    Content::Refused(faults) => Decision::Refuse(faults),
+            .map(|mut item| {
+                let decision = match std::mem::replace(&mut item.content, Content::Refused(Vec::new())) {
+                    Content::Refused(faults) => Decision::Refuse(Refusal { faults, conflict: None }),
                     Content::Sound(sound) => self.decide(sound, &known, &mut claimed),
                 };
-                (Item { sender, received_at, body, label, content: Content::Refused(Vec::new()) }, decision)
+                (item, decision)
             })
             .collect();
         let appended = self.append(&decided);
@@ -190,7 +194,6 @@ impl Committer {
         let outcomes: Vec<_> = decided
             .into_iter()
             .map(|(item, decision)| {
-                let carrier = matches!(item.sender, Sender::Carrier(_));
                 let outcome = match (decision, &appended) {
                     (Decision::Accept(sound), Ok(())) => {
                         self.count(*sound);
@@ -199,12 +202,12 @@ impl Committer {
                     // A repeat within this group stands on a report that was not written either.
                     (Decision::Accept(_) | Decision::Duplicate | Decision::ConflictWithin(_), Err(outcome)) => outcome.clone(),
                     (Decision::Duplicate, Ok(())) => Outcome::Duplicate,
-                    (Decision::Refuse(faults) | Decision::ConflictWithin(faults), _) => match &quarantined {
-                        Ok(()) => Outcome::Refused(faults),
+                    (Decision::Refuse(refusal) | Decision::ConflictWithin(refusal), _) => match &quarantined {
+                        Ok(()) => Outcome::Refused(refusal.faults),
                         Err(outcome) => outcome.clone(),
                     },
                 };
-                self.record(&outcome, carrier);
+                self.record(&item, &outcome);
                 outcome
             })
             .collect();
@@ -250,12 +253,11 @@ impl Committer {
             }
             Novelty::Duplicate => Decision::Duplicate,
             Novelty::Conflict => {
-                let (path, identity) = match &sound.identity {
-                    MessageIdentity::Sequence { boot, seq } => ("/seq", format!("boot {boot:?}, seq {seq}")),
-                    MessageIdentity::Id(id) => ("/id", format!("id {id:?}")),
-                };
-                let faults = vec![Fault::new(FaultCode::Conflict, path, format!("{identity} was accepted with other content"))];
-                if within { Decision::ConflictWithin(faults) } else { Decision::Refuse(faults) }
+                let path = if let MessageIdentity::Sequence { .. } = sound.identity { "/seq" } else { "/id" };
+                let detail = format!("{} was accepted with other content", sound.identity);
+                let faults = vec![Fault::new(FaultCode::Conflict, path, detail)];
+                let refusal = Refusal { faults, conflict: Some(sound.conflict()) };
+                if within { Decision::ConflictWithin(refusal) } else { Decision::Refuse(refusal) }
             }
         }
     }
@@ -309,16 +311,20 @@ impl Committer {
         let refused: Vec<_> = decided
             .iter()
             .filter_map(|(item, decision)| match decision {
-                Decision::Refuse(faults) => Some((item, faults)),
-                Decision::ConflictWithin(faults) if appended => Some((item, faults)),
+                Decision::Refuse(refusal) => Some((item, refusal)),
+                Decision::ConflictWithin(refusal) if appended => Some((item, refusal)),
                 _ => None,
             })
-            .map(|(item, faults)| RefusedMessage {
+            .map(|(item, refusal)| RefusedMessage {
                 received_at: item.received_at,
                 sender: &item.sender,
-                label: item.label.id.as_deref(),
-                faults,
+                enterprise: &item.enterprise,
+                label: &item.label,
+                topic: item.topic.as_deref(),
+                faults: &refusal.faults,
+                conflict: refusal.conflict.as_ref(),
                 body: &item.body,
+                replayed_from: item.replayed_from,
             })
             .collect();
         if refused.is_empty() {
@@ -344,7 +350,11 @@ impl Committer {
         }
     }
 
-    fn record(&self, outcome: &Outcome, carrier: bool) {
+    /// A replayed message was counted as refused when it came: of it only the acceptance is counted.
+    fn record(&self, item: &Item, outcome: &Outcome) {
+        if item.replayed_from.is_some() && *outcome != Outcome::Accepted {
+            return;
+        }
         let name = match outcome {
             Outcome::Accepted => "accepted",
             Outcome::Duplicate => "duplicate",
@@ -354,6 +364,7 @@ impl Committer {
             }
             Outcome::Unavailable(_) | Outcome::DiskFull => "unavailable",
         };
+        let carrier = matches!(item.sender, Sender::Carrier(_));
         let counter = if carrier { &self.metrics.carrier_messages } else { &self.metrics.reports };
         counter.with_label_values(&[name]).inc();
     }

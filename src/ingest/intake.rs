@@ -84,6 +84,10 @@ impl Intake {
         &self.clock
     }
 
+    pub fn future_skew_s_max(&self) -> u32 {
+        self.future_skew_s_max
+    }
+
     pub fn register(&self) -> &RegisterState {
         &self.register
     }
@@ -99,7 +103,8 @@ impl Intake {
         let sender = Sender::Gateway(gateway.into());
         let content =
             readout.report.map(|report| self.sound_report(&sender, enterprise.as_str().into(), Vouched::Token, received_at, report));
-        Some(item(sender, received_at, body, readout.label, content))
+        let item = item(sender, received_at, body, readout.label, content);
+        Some(Item { enterprise: enterprise.as_str().into(), ..item })
     }
 
     /// Reads a supplier's report.
@@ -207,5 +212,6 @@ pub(crate) fn shanghai_day(at: DateTime<Utc>) -> chrono::NaiveDate {
 
 fn item(sender: Sender, received_at: DateTime<Utc>, body: Bytes, label: Label, content: Result<Box<Sound>, Vec<Fault>>) -> Item {
     let content = content.map_or_else(Content::Refused, Content::Sound);
-    Item { sender, received_at, body, label, content }
+    let enterprise = CompactString::default();
+    Item { sender, enterprise, received_at, body, label, topic: None, replayed_from: None, content }
 }

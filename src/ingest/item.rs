@@ -2,19 +2,29 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use store::Vouched;
+use compact_str::CompactString;
+use store::{Conflict, Vouched};
 use tally::Origin;
 use wire::carrier::CarrierMessage;
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
 use wire::report::ContentDigest;
 use wire::{Fault, Label, Report};
 
+/// Of the topic of a refused message.
+const TOPIC_CHARS_MAX: usize = 256;
+
 /// A message as its door has read it.
 pub struct Item {
     pub(crate) sender: Sender,
+    /// A gateway's; empty for others.
+    pub(crate) enterprise: CompactString,
     pub(crate) received_at: DateTime<Utc>,
     pub(crate) body: Bytes,
     pub(crate) label: Label,
+    /// Where it came, if not on its sender's own topic for reports.
+    pub(crate) topic: Option<CompactString>,
+    /// The entry of the quarantine that it is read from anew.
+    pub(crate) replayed_from: Option<i64>,
     pub(crate) content: Content,
 }
 
@@ -33,6 +43,17 @@ pub(crate) struct Sound {
     pub(crate) message: Message,
 }
 
+impl Sound {
+    /// What is to be known of it where its identity stands for another accepted message.
+    pub(crate) fn conflict(&self) -> Conflict {
+        let enterprises = match &self.message {
+            Message::Report(_) => [self.origin.enterprise.clone()].into(),
+            Message::Carrier(message) => message.records.iter().map(|record| record.enterprise.clone()).collect(),
+        };
+        Conflict { enterprises, identity: self.identity.clone(), digest: self.digest }
+    }
+}
+
 pub(crate) enum Message {
     Report(Report),
     Carrier(CarrierMessage),
@@ -42,6 +63,11 @@ impl Item {
     /// By what the message calls itself, as far as it could be read.
     pub fn label(&self) -> &Label {
         &self.label
+    }
+
+    /// Says where it came, or how that began.
+    pub(crate) fn on_topic(self, topic: &str) -> Item {
+        Item { topic: Some(topic.chars().take(TOPIC_CHARS_MAX).collect()), ..self }
     }
 
     /// What is already known to be wrong; for a trial run.

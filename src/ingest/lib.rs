@@ -7,10 +7,12 @@ mod feeds;
 mod intake;
 mod item;
 mod mqtt;
+mod quarantine_replay;
 mod replay;
 
 pub use feeds::Feeds;
 pub use intake::{Intake, IntakeOptions, Unavailable};
 pub use item::{Item, Outcome};
 pub use mqtt::{Door, DoorOptions};
+pub use quarantine_replay::{ReplayError, replay_quarantined};
 pub use replay::Replay;

@@ -1,8 +1,9 @@
 //! The API, one file a matter.
 
 pub mod body;
-pub mod evidence;
+pub mod gateways;
 pub mod push;
+pub mod quarantine;
 pub mod register;
 pub mod results;
 pub mod vouchers;

@@ -21,6 +21,8 @@ pub struct WebParts {
     pub metrics: Metrics,
     pub health: Health,
     pub clock: Clock,
+    /// How long refused messages are kept.
+    pub quarantine_keep_days: u64,
     /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.
     pub loopback_only: bool,
 }

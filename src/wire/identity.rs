@@ -15,6 +15,12 @@ pub enum Sender {
 }
 
 impl Sender {
+    /// The other way round than `kind` and `id`.
+    pub fn of_kind(kind: &str, id: &str) -> Option<Sender> {
+        let all = [Sender::Gateway(id.into()), Sender::Supplier(id.into()), Sender::Carrier(id.into())];
+        all.into_iter().find(|sender| sender.kind() == kind)
+    }
+
     pub fn kind(&self) -> &'static str {
         match self {
             Sender::Gateway(_) => "gateway",

@@ -351,7 +351,7 @@ impl Connection<'_> {
             None
         };
         let item = match refusal {
-            Some(fault) => Some(self.door.intake.refuse(sender, received_at, payload, fault)),
+            Some(fault) => Some(self.door.intake.refuse(sender, received_at, payload, fault).on_topic(topic)),
             None => self.door.intake.read_from_gateway(&self.gateway, received_at, payload),
         };
         match item {
