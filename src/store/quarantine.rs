@@ -105,7 +105,7 @@ pub struct Pruned {
 /// One page or batch, and one turn of pruning, at most.
 pub const QUARANTINE_PAGE: usize = 100;
 const PAGE_BODY_BYTES: i64 = 8 << 20;
-const SCANNED_MAX: usize = 10_000;
+const SCANNED_MAX: usize = 2_000;
 const PRUNED_MAX: i64 = 1_000;
 const PRUNED_BYTES_MAX: i64 = 32 << 20;
 

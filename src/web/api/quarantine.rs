@@ -174,13 +174,15 @@ fn codes(entry: &QuarantineEntry) -> Vec<FaultCode> {
     faults.iter().filter_map(|fault| FaultCode::read(fault["code"].as_str()?)).collect()
 }
 
+const CORRECT_THE_REGISTER: &str = "the register lacks or misnames something: ask an administrator to correct it";
+
 /// What to do about it, in one sentence.
-fn advice(remedy: Option<Remedy>, codes: &[FaultCode]) -> &'static str {
+fn advice(remedy: Option<Remedy>, codes: &[FaultCode]) -> String {
     let has = |code: FaultCode| codes.contains(&code);
-    match remedy {
+    let advice = match remedy {
         None => "nothing: the report is in the evidence log and counts as of its receipt",
         Some(Remedy::Register) => {
-            "the register lacks or misnames something: ask an administrator to correct it and to replay this entry; the report need not be sent again"
+            return format!("{CORRECT_THE_REGISTER} and to replay this entry; the report need not be sent again");
         }
         Some(Remedy::Door) if has(FaultCode::Qos0) => "send it again with QoS 1",
         Some(Remedy::Door) => "send it again on the gateway's own topic shangyun/v1/<gateway>/report",
@@ -191,5 +193,30 @@ fn advice(remedy: Option<Remedy>, codes: &[FaultCode]) -> &'static str {
             "times lie in the future: set the sender's clock right and send the report again with right times"
         }
         Some(Remedy::Message) => "the report itself is at fault: correct it and send it again; a refused report leaves its identity free",
+    };
+    let register_too = codes.iter().any(|code| code.remedy() == Remedy::Register);
+    if register_too { format!("{advice}; also, {CORRECT_THE_REGISTER} first") } else { advice.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_names_who_has_to_do_what() {
+        let of = |codes: &[FaultCode]| advice(codes.iter().map(|code| code.remedy()).max(), codes);
+        for (codes, parts) in [
+            (&[FaultCode::UnknownProduct][..], &["administrator", "need not be sent again"][..]),
+            (&[FaultCode::UnknownProduct, FaultCode::Actions], &["correct it and send it again", "also, the register", "first"]),
+            (&[FaultCode::Actions], &["leaves its identity free"]),
+            (&[FaultCode::Future, FaultCode::Actions], &["clock"]),
+            (&[FaultCode::Conflict], &["under a new one"]),
+            (&[FaultCode::Qos0], &["QoS 1"]),
+            (&[FaultCode::NotAuthorised], &["own topic"]),
+            (&[], &["nothing"]),
+        ] {
+            let told = of(codes);
+            assert!(parts.iter().all(|part| told.contains(part)), "{codes:?}: {told}");
+        }
     }
 }
