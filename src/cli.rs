@@ -10,6 +10,7 @@ use store::{ApiKey, KeyRole};
 
 use crate::config::Config;
 use crate::offline::{self, JudgeOptions};
+use crate::quarantine::{self, QuarantineCommand};
 use crate::{demo, serve};
 
 #[derive(Parser)]
@@ -49,6 +50,9 @@ enum Command {
     /// The evidence log
     #[command(subcommand)]
     Log(LogCommand),
+    /// Refused messages of the running service
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Bearer keys of the API
     #[command(subcommand)]
     Key(KeyCommand),
@@ -176,6 +180,7 @@ fn run_command(cli: Cli) -> Result<bool> {
         Command::Tally(TallyCommand::Rebuild) => runtime.block_on(offline::rebuild_tally(&load()?)),
         Command::Log(LogCommand::Verify { since }) => runtime.block_on(offline::verify_log(&load()?, since.as_deref())),
         Command::Log(LogCommand::Head) => runtime.block_on(offline::print_head(&load()?)),
+        Command::Quarantine(command) => quarantine::run(&load()?, command),
         Command::Key(KeyCommand::Create { role, name, scope }) => {
             let key = ApiKey { role: key_role(&role)?, name, scope };
             runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)

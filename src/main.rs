@@ -3,7 +3,9 @@
 mod cli;
 mod config;
 mod demo;
+mod housekeeping;
 mod offline;
+mod quarantine;
 mod serve;
 mod settings;
 

@@ -14,7 +14,7 @@ use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, SessionOptions};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
-use store::{LogOptions, RegisterState, Scanned, ServiceKeys, Store};
+use store::{LogOptions, QuarantineLimits, RegisterState, Scanned, ServiceKeys, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ use web::{RequestLimits, WebParts};
 use wire::topic::{self, GatewayTopic};
 
 use crate::config::Config;
+use crate::housekeeping::keep_house;
 
 /// A running service.
 pub struct Service {
@@ -83,7 +84,8 @@ impl Service {
             monitor: monitor.clone(),
             metrics: metrics.clone(),
             health: health.clone(),
-            clock,
+            clock: clock.clone(),
+            quarantine_keep_days: config.count("quarantine.keep_days"),
             keys,
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
@@ -92,6 +94,7 @@ impl Service {
         let mut tasks = vec![
             tokio::spawn(door.listen(mqtt, health.clone())),
             tokio::spawn(serve_http(http, pages, stopping.clone())),
+            tokio::spawn(keep_house(store.clone(), clock, metrics.clone(), quarantine_limits(config), stopping.clone())),
             tokio::spawn(serve_http(admin, web::admin_router(metrics, health), stopping.clone())),
             tokio::spawn(keep_register_fresh(register, stopping.clone())),
         ];
@@ -146,6 +149,11 @@ fn door_options(config: &Config) -> DoorOptions {
         session_expiry_max_s: u32::try_from(config.count("mqtt.session_expiry_max_s")).unwrap_or(u32::MAX),
         ..DoorOptions::default()
     }
+}
+
+fn quarantine_limits(config: &Config) -> QuarantineLimits {
+    let keep = chrono::TimeDelta::days(config.count("quarantine.keep_days") as i64);
+    QuarantineLimits { keep, bytes_max: config.count("quarantine.mib_max") << 20 }
 }
 
 /// One service per directory. The lock is the system's: it ends with the process, however that ends.

@@ -136,7 +136,7 @@ impl Committer {
             return;
         }
         let began = Instant::now();
-        let labels: Vec<_> = items.iter_mut().map(|item| std::mem::take(&mut item.label)).collect();
+        let labels: Vec<_> = items.iter().map(|item| item.label.clone()).collect();
         let outcomes = self.core.commit(items, self.began.elapsed());
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         if self.core.log().wants_prepared() {

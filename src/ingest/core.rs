@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use observe::{Health, Metrics, Part};
 use store::{
-    BlockBuilder, Checkpoint, Directory, Disk, Log, LogError, LogOptions, LogPosition, Record, RefusedMessage, Scanned, StoreError, Vouched,
+    BlockBuilder, Checkpoint, Conflict, Directory, Disk, Log, LogError, LogOptions, LogPosition, Record, RefusedMessage, Scanned,
+    StoreError, Vouched,
 };
 use tally::{Facts, Novelty, RecentIdentities};
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
@@ -61,9 +62,14 @@ pub fn read(directory: &Directory, metrics: &Metrics, sender: Sender, received_a
 enum Decision {
     Accept(Box<Sound>),
     Duplicate,
-    Refuse(Vec<Fault>),
+    Refuse(Refusal),
     /// Its identity was taken by another report of this group, which stands only if the group is written.
-    ConflictWithin(Vec<Fault>),
+    ConflictWithin(Refusal),
+}
+
+struct Refusal {
+    faults: Vec<Fault>,
+    conflict: Option<Conflict>,
 }
 
 impl<D: Disk, L: Ledger> Core<D, L> {
@@ -140,7 +146,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             .into_iter()
             .map(|mut item| {
                 let decision = match std::mem::replace(&mut item.content, Content::Refused(Vec::new())) {
-                    Content::Refused(faults) => Decision::Refuse(faults),
+                    Content::Refused(faults) => Decision::Refuse(Refusal { faults, conflict: None }),
                     Content::Sound(sound) => self.decide(sound, &known, &mut claimed),
                 };
                 (item, decision)
@@ -159,8 +165,8 @@ impl<D: Disk, L: Ledger> Core<D, L> {
                     // A repeat within this group stands on a report that was not written either.
                     (Decision::Accept(_) | Decision::Duplicate | Decision::ConflictWithin(_), Err(outcome)) => outcome.clone(),
                     (Decision::Duplicate, Ok(())) => Outcome::Duplicate,
-                    (Decision::Refuse(faults) | Decision::ConflictWithin(faults), _) => match &quarantined {
-                        Ok(()) => Outcome::Refused(faults),
+                    (Decision::Refuse(refusal) | Decision::ConflictWithin(refusal), _) => match &quarantined {
+                        Ok(()) => Outcome::Refused(refusal.faults),
                         Err(outcome) => outcome.clone(),
                     },
                 };
@@ -235,12 +241,11 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             }
             Novelty::Duplicate => Decision::Duplicate,
             Novelty::Conflict => {
-                let (path, identity) = match &sound.identity {
-                    MessageIdentity::Sequence { boot, seq } => ("/seq", format!("boot {boot:?}, seq {seq}")),
-                    MessageIdentity::Id(id) => ("/id", format!("id {id:?}")),
-                };
-                let faults = vec![Fault::new(FaultCode::Conflict, path, format!("{identity} was accepted with other content"))];
-                if within { Decision::ConflictWithin(faults) } else { Decision::Refuse(faults) }
+                let path = if let MessageIdentity::Sequence { .. } = sound.identity { "/seq" } else { "/id" };
+                let detail = format!("{} was accepted with other content", sound.identity);
+                let faults = vec![Fault::new(FaultCode::Conflict, path, detail)];
+                let refusal = Refusal { faults, conflict: Some(sound.conflict()) };
+                if within { Decision::ConflictWithin(refusal) } else { Decision::Refuse(refusal) }
             }
         }
     }
@@ -319,16 +324,20 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         let refused: Vec<_> = decided
             .iter()
             .filter_map(|(item, decision)| match decision {
-                Decision::Refuse(faults) => Some((item, faults)),
-                Decision::ConflictWithin(faults) if appended => Some((item, faults)),
+                Decision::Refuse(refusal) => Some((item, refusal)),
+                Decision::ConflictWithin(refusal) if appended => Some((item, refusal)),
                 _ => None,
             })
-            .map(|(item, faults)| RefusedMessage {
+            .map(|(item, refusal)| RefusedMessage {
                 received_at: item.received_at,
                 sender: &item.sender,
-                label: item.label.id.as_deref(),
-                faults,
+                enterprise: &item.enterprise,
+                label: &item.label,
+                topic: item.topic.as_deref(),
+                faults: &refusal.faults,
+                conflict: refusal.conflict.as_ref(),
                 body: &item.body,
+                replayed_from: item.replayed_from,
             })
             .collect();
         if refused.is_empty() {
@@ -357,7 +366,11 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         }
     }
 
+    /// A replayed message was counted as refused when it came: of it only the acceptance is counted.
     fn recorded(&self, outcome: Outcome, item: &Item) -> Outcome {
+        if item.replayed_from.is_some() && outcome != Outcome::Accepted {
+            return outcome;
+        }
         let name = match &outcome {
             Outcome::Accepted => "accepted",
             Outcome::Duplicate => "duplicate",

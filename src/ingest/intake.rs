@@ -141,7 +141,7 @@ impl Intake {
         &self.connected
     }
 
-    pub(crate) fn future_skew_s_max(&self) -> u32 {
+    pub fn future_skew_s_max(&self) -> u32 {
         self.reading.future_skew_s_max
     }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use store::Vouched;
+use compact_str::CompactString;
+use store::{Conflict, Vouched};
 use tally::Origin;
 use tokio::sync::oneshot;
 use wire::carrier::CarrierMessage;
@@ -39,16 +40,28 @@ impl Batch {
 
 pub type Answers = oneshot::Receiver<Vec<Settled>>;
 
+/// Of the topic of a refused message.
+const TOPIC_CHARS_MAX: usize = 256;
+
 /// A message as it came.
 pub struct RawMessage {
     pub body: Bytes,
     /// Why its door refuses it without reading; it goes to the quarantine like any other. Empty for what is to be read.
     pub refused: Vec<Fault>,
+    /// Where it came, if it is refused and that was not its sender's own topic for reports.
+    pub topic: Option<CompactString>,
+    /// The entry of the quarantine that it is read from anew.
+    pub replayed_from: Option<i64>,
 }
 
 impl RawMessage {
     pub fn of(body: Bytes) -> RawMessage {
-        RawMessage { body, refused: Vec::new() }
+        RawMessage { body, refused: Vec::new(), topic: None, replayed_from: None }
+    }
+
+    /// Refused where it came.
+    pub(crate) fn refused_on(topic: &str, body: Bytes, refused: Vec<Fault>) -> RawMessage {
+        RawMessage { refused, topic: Some(topic.chars().take(TOPIC_CHARS_MAX).collect()), ..RawMessage::of(body) }
     }
 }
 
@@ -62,9 +75,15 @@ pub struct Settled {
 /// A message as it was read against the register.
 pub struct Item {
     pub(crate) sender: Sender,
+    /// A gateway's; empty for others.
+    pub(crate) enterprise: CompactString,
     pub(crate) received_at: DateTime<Utc>,
     pub(crate) body: Bytes,
     pub(crate) label: Label,
+    /// Where it came, if not on its sender's own topic for reports.
+    pub(crate) topic: Option<CompactString>,
+    /// The entry of the quarantine that it is read from anew.
+    pub(crate) replayed_from: Option<i64>,
     pub(crate) content: Content,
 }
 
@@ -81,6 +100,17 @@ pub(crate) struct Sound {
     pub(crate) key: IdentityKey,
     pub(crate) digest: ContentDigest,
     pub(crate) message: Message,
+}
+
+impl Sound {
+    /// What is to be known of it where its identity stands for another accepted message.
+    pub(crate) fn conflict(&self) -> Conflict {
+        let enterprises = match &self.message {
+            Message::Report(_) => [self.origin.enterprise.clone()].into(),
+            Message::Carrier(message) => message.records.iter().map(|record| record.enterprise.clone()).collect(),
+        };
+        Conflict { enterprises, identity: self.identity.clone(), digest: self.digest }
+    }
 }
 
 pub(crate) enum Message {

@@ -33,10 +33,16 @@ pub(crate) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(crate) fn read(&self, arrival: &Arrival, message: RawMessage) -> Item {
-        let RawMessage { body, refused } = message;
-        if !refused.is_empty() {
-            return item(arrival, body, Label::default(), Err(refused));
-        }
+        let RawMessage { body, refused, topic, replayed_from } = message;
+        let item = if refused.is_empty() { self.read_body(arrival, body) } else { item(arrival, body, Label::default(), Err(refused)) };
+        let enterprise = match &arrival.sender {
+            Sender::Gateway(gateway) => self.directory.gateway(gateway).map(|entry| entry.enterprise.as_str().into()),
+            Sender::Supplier(_) | Sender::Carrier(_) => None,
+        };
+        Item { enterprise: enterprise.unwrap_or_default(), topic, replayed_from, ..item }
+    }
+
+    fn read_body(&self, arrival: &Arrival, body: Bytes) -> Item {
         match &arrival.sender {
             Sender::Gateway(gateway) => self.gateway_report(arrival, gateway, body),
             Sender::Supplier(supplier) => self.supplier_report(arrival, supplier, body),
@@ -46,7 +52,7 @@ impl Reader<'_> {
 
     fn gateway_report(&self, arrival: &Arrival, gateway: &str, body: Bytes) -> Item {
         let Some(entry) = self.directory.gateway(gateway) else {
-            let fault = Fault::new(FaultCode::NotAuthorised, "", format!("gateway {gateway:?} is not in the register"));
+            let fault = Fault::new(FaultCode::UnknownGateway, "", "the gateway that sent it is not in the register now");
             return item(arrival, body, Label::default(), Err(vec![fault]));
         };
         let opened = match open_report(&body, entry.public_key.as_ref(), gateway) {
@@ -142,5 +148,15 @@ pub(crate) fn shanghai_day(at: DateTime<Utc>) -> chrono::NaiveDate {
 
 fn item(arrival: &Arrival, body: Bytes, label: Label, content: Result<Box<Sound>, Vec<Fault>>) -> Item {
     let content = content.map_or_else(Content::Refused, Content::Sound);
-    Item { sender: arrival.sender.clone(), received_at: arrival.received_at, body, label, content }
+    let enterprise = CompactString::default();
+    Item {
+        sender: arrival.sender.clone(),
+        enterprise,
+        received_at: arrival.received_at,
+        body,
+        label,
+        topic: None,
+        replayed_from: None,
+        content,
+    }
 }

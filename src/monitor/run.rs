@@ -113,7 +113,9 @@ impl Monitor {
             EvidenceSource::Live(_) => None,
             EvidenceSource::Tail { facts, .. } => Some(&**facts),
         };
-        let (facts, checkpoint) = self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, (window.from, window.to), tail).await?;
+        let days = (window.from, window.to);
+        let (mut facts, checkpoint) = self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, days, tail).await?;
+        self.0.store.add_refusal_facts(&mut facts, &voucher.enterprise, days).await?;
         let position = match &self.0.evidence {
             EvidenceSource::Live(_) => &checkpoint,
             EvidenceSource::Tail { from, .. } if *from != checkpoint => return Err(JudgeError::CheckpointMoved),

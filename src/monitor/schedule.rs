@@ -12,11 +12,13 @@ use crate::run::{JudgeError, Monitor};
 #[derive(PartialEq)]
 struct Grounds {
     position: LogPosition,
+    refusals_revision: i64,
     register_revision: i64,
     day: Day,
 }
 
-/// Judges all vouchers whenever evidence, register or day have changed since the last round, at most every `every`.
+/// Judges all vouchers whenever evidence, what findings know of refusals, register or day have changed since the last round, at most
+/// every `every`.
 pub async fn watch(monitor: Monitor, every: Duration, mut stopping: channel::Receiver<bool>) {
     let mut judged_on = None;
     loop {
@@ -35,6 +37,7 @@ async fn round(monitor: &Monitor, judged_on: &Option<Grounds>) -> Result<Grounds
     let parts = monitor.parts();
     let grounds = Grounds {
         position: parts.store.checkpoint_position().await?,
+        refusals_revision: parts.store.refusal_facts_revision().await?,
         register_revision: parts.store.register_revision().await?,
         day: day_of(parts.clock.now()),
     };

@@ -53,6 +53,12 @@ metrics! {
     sparkplug_ignored: IntCounterVec "shangyun_ingest_sparkplug_ignored_metrics_total" ["reason"] "Metrics of Sparkplug messages that became no reading, by reason.";
     feed_dropped: IntCounter "shangyun_ingest_feed_dropped_messages_total" "Feed messages that the router did not take.";
     feed_rebuilt: IntCounter "shangyun_ingest_feed_rebuilds_total" "Times the feed router was built anew.";
+    gap_reports: IntGauge "shangyun_ingest_gap_reports" "Numbers between 1 and the highest of each boot that no accepted report has, over all gateways.";
+    gap_boots: IntGauge "shangyun_ingest_gap_boots" "Boots of gateways in which numbers are missing.";
+    quarantine_replays: IntCounterVec "shangyun_ingest_quarantine_replays_total" ["outcome"] "Replayed entries of the quarantine by outcome: accepted, duplicate, refused.";
+    quarantine_entries: IntGauge "shangyun_store_quarantine_entries" "Refused messages in the quarantine.";
+    quarantine_bytes: IntGauge "shangyun_store_quarantine_bytes" "Size of the refused messages in the quarantine, with their faults.";
+    quarantine_removed: IntCounterVec "shangyun_store_quarantine_removed_entries_total" ["reason"] "Entries removed from the quarantine: age (quarantine.keep_days), size (quarantine.mib_max).";
     log_blocks: IntGauge "shangyun_store_log_blocks" "Blocks of the evidence log.";
     log_failures: IntCounter "shangyun_store_log_failures_total" "Writes or syncs of the evidence log that failed.";
     log_damaged_blocks: IntGauge "shangyun_store_log_damaged_blocks" "Blocks behind the checkpoint that could not be read at the start.";

@@ -1,7 +1,7 @@
 //! The exact facts that the tally keeps and the rules weigh: enough to judge at any cut-off, under any `late_days_max`,
 //! without going back to the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,45 @@ pub struct CarrierDay {
     pub devices: Option<u64>,
 }
 
+/// What a gateway's reports said of its clock on one day of receipt. Device time never moves by it: it only tells how far to trust it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClockDay {
+    pub reports: u64,
+    /// `sent_at` less the receipt, in microseconds: the least and the greatest. A report may have waited long before it reached us,
+    /// so only the greatest tells of the clock itself.
+    pub offset_us: Option<(i64, i64)>,
+    /// Reports that said their clock was not synchronised.
+    pub unsynchronised: u64,
+    /// Events `clock_jump`.
+    pub jumps: u64,
+    pub newest: Option<ClockReading>,
+}
+
+/// What one report said of its clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClockReading {
+    pub received_at: Instant,
+    pub offset_us: Option<i64>,
+    pub synchronised: Option<bool>,
+}
+
+/// Who sent something, by kind (`gateway`, `supplier`, `carrier`) and id.
+pub type SenderName = (String, String);
+
+/// Messages of one sender that were refused because their identity stands for another accepted message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SenderConflicts {
+    /// Identities with at least one such message, and different contents in all.
+    pub identities: u64,
+    pub contents: u64,
+    /// Days of receipt on which there were any.
+    pub days: u64,
+    /// Some of the identities, in order.
+    pub some: Vec<String>,
+    /// Where some of them were put into the quarantine: for people, no part of the judgement.
+    pub positions: Vec<i64>,
+}
+
 /// Everything about one voucher's enterprise and product that lies in the window (whole days, so a little more than the window).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VoucherFacts {
@@ -114,6 +153,12 @@ pub struct VoucherFacts {
     pub usage: BTreeMap<UsageKey, UsageFacts>,
     /// Carrier records of the enterprise towards the product, by (day, line).
     pub carrier: BTreeMap<(Day, String), CarrierDay>,
+    /// Clocks of the enterprise's gateways, by (gateway, day of receipt).
+    pub clocks: BTreeMap<(String, Day), ClockDay>,
+    /// Days of receipt on which reports of a gateway were refused because they spoke of the future.
+    pub future_refusals: BTreeSet<(String, Day)>,
+    /// Refused for an identity that was taken, whoever sent it, as far as it was about the enterprise.
+    pub conflicts: BTreeMap<SenderName, SenderConflicts>,
 }
 
 #[cfg(test)]

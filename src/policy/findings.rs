@@ -1,11 +1,18 @@
 //! Findings: what is put before a person. They never change the verdict by themselves (R42).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
+use crate::calendar::Day;
+use crate::clock;
 use crate::devices::DevicesWeighed;
-use crate::reasons::FindingCode;
+use crate::facts::VoucherFacts;
+use crate::judge::Case;
+use crate::reasons::{ClockFault, FindingCode};
 use crate::register::{Register, Voucher};
 use crate::result::Finding;
+use crate::window::Window;
 
 /// Other live vouchers of the same enterprise for the same product, in order of their id.
 pub fn same_product<'a>(register: &'a Register, voucher: &'a Voucher) -> Vec<&'a Voucher> {
@@ -32,7 +39,8 @@ pub fn same_serial<'a>(register: &'a Register, voucher: &Voucher) -> Vec<(&'a st
 }
 
 /// `usage_decides`: a second live voucher for the product then rests on the same usage.
-pub fn find(register: &Register, voucher: &Voucher, devices: &DevicesWeighed, usage_decides: bool) -> Vec<Finding> {
+pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage_decides: bool) -> Vec<Finding> {
+    let Case { register, rulebook, voucher, facts, .. } = *case;
     let mut findings = Vec::new();
     let foreign: Vec<Value> = if voucher.status.live() { same_serial(register, voucher) } else { Vec::new() }
         .into_iter()
@@ -47,11 +55,52 @@ pub fn find(register: &Register, voucher: &Voucher, devices: &DevicesWeighed, us
             same_product(register, voucher).into_iter().map(|other| json!({"voucher": other.id, "product": other.product})).collect();
         findings.extend(finding(FindingCode::SharedUsage, "R3", shared));
     }
+    findings.extend(identity_conflicts(facts));
+    findings.extend(gateway_clocks(facts, window, rulebook.parameters.future_skew_s_max));
     findings
 }
 
+/// By sender: under how many identities other content came after what was accepted. Where it lies in the quarantine is not said:
+/// that depends on the place and the order of arrival.
+fn identity_conflicts(facts: &VoucherFacts) -> Option<Finding> {
+    let told = facts.conflicts.iter().map(|((kind, sender), conflicts)| {
+        json!({
+            "sender": {"kind": kind, "id": sender}, "identities": conflicts.identities, "contents": conflicts.contents,
+            "days": conflicts.days, "some": conflicts.some,
+        })
+    });
+    let identities: u64 = facts.conflicts.values().map(|conflicts| conflicts.identities).sum();
+    let contents: u64 = facts.conflicts.values().map(|conflicts| conflicts.contents).sum();
+    let counted = format!("{} 个发送方，{identities} 个编号，{contents} 份不同内容", facts.conflicts.len());
+    counted_finding(FindingCode::IdentityConflict, "R42", told.collect(), &counted)
+}
+
+/// By gateway: on how many days of receipt its clock was wrong, and how.
+fn gateway_clocks(facts: &VoucherFacts, window: &Window, skew_s_max: u32) -> Option<Finding> {
+    let mut found: BTreeMap<&str, BTreeMap<ClockFault, BTreeSet<Day>>> = BTreeMap::new();
+    let said = facts.clocks.iter().flat_map(|((gateway, day), clock)| {
+        clock::faults_of_day(clock, skew_s_max).into_iter().map(move |fault| (gateway.as_str(), fault, *day))
+    });
+    let refused = facts.future_refusals.iter().map(|(gateway, day)| (gateway.as_str(), ClockFault::Future, *day));
+    for (gateway, fault, day) in said.chain(refused).filter(|(_, _, day)| window.contains(*day)) {
+        found.entry(gateway).or_default().entry(fault).or_default().insert(day);
+    }
+    let days = |faults: &BTreeMap<ClockFault, BTreeSet<Day>>| faults.values().flatten().collect::<BTreeSet<_>>().len();
+    let days_max = found.values().map(days).max().unwrap_or(0);
+    let counted = format!("{} 个网关，最多 {days_max} 天", found.len());
+    let told = found.iter().map(|(gateway, faults)| {
+        let by_fault: BTreeMap<&str, usize> = faults.iter().map(|(fault, days)| (fault.code(), days.len())).collect();
+        json!({"gateway": gateway, "days": days(faults), "days_by_fault": by_fault})
+    });
+    counted_finding(FindingCode::GatewayClock, "R42", told.collect(), &counted)
+}
+
 fn finding(code: FindingCode, rule: &str, evidence: Vec<Value>) -> Option<Finding> {
-    let count = evidence.len();
-    (count > 0)
-        .then(|| Finding { code, rule: rule.to_string(), text: format!("{}（{count} 处），须人工核实。", code.text()), evidence })
+    let counted = format!("{} 处", evidence.len());
+    counted_finding(code, rule, evidence, &counted)
+}
+
+fn counted_finding(code: FindingCode, rule: &str, evidence: Vec<Value>, counted: &str) -> Option<Finding> {
+    let text = format!("{}（{counted}），须人工核实。", code.text());
+    (!evidence.is_empty()).then(|| Finding { code, rule: rule.to_string(), text, evidence })
 }

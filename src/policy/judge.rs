@@ -49,6 +49,9 @@ pub struct Explanation {
     pub function_modules: Vec<FunctionModuleUse>,
     /// Every day of the window, oldest first.
     pub days: Vec<DayPicture>,
+    /// Where some of the messages behind `identity_conflict` were put into the quarantine.
+    #[serde(default)]
+    pub quarantined: Vec<i64>,
 }
 
 /// One day of the window.
@@ -123,11 +126,13 @@ pub fn judge(case: &Case<'_>) -> Judgement {
         usage: usage_decides.then(|| usage.figures()),
         channels: decision.channels,
         checks,
-        findings: findings::find(register, voucher, &devices, usage_decides),
+        findings: findings::find(case, &window, &devices, usage_decides),
         evidence: EvidenceRef::default(),
     };
     result.judgement_hash = result.judgement_hash();
-    let explanation = Explanation { window, amount, devices: devices.standings, function_modules: usage.function_modules, days };
+    let quarantined = facts.conflicts.values().flat_map(|conflicts| conflicts.positions.iter().copied()).collect();
+    let (devices, function_modules) = (devices.standings, usage.function_modules);
+    let explanation = Explanation { window, amount, devices, function_modules, days, quarantined };
     Judgement { result, explanation }
 }
 

@@ -6,6 +6,7 @@ pub mod calendar;
 pub mod canonical;
 pub mod catalogue;
 pub mod channels;
+pub mod clock;
 pub mod columns;
 pub mod devices;
 pub mod facts;
@@ -32,6 +33,8 @@ mod amount_tests;
 mod channel_tests;
 #[cfg(test)]
 mod device_tests;
+#[cfg(test)]
+mod finding_tests;
 #[cfg(test)]
 mod formal_tests;
 #[cfg(test)]

@@ -70,6 +70,19 @@ codes! {
         DeviceUnderTwoEnterprises "device_under_two_enterprises" "同一设备编号在两家企业的有效服务券下申报";
         DeviceUnderTwoVouchers "device_under_two_vouchers" "同一设备在本企业两张有效服务券下申报";
         SharedUsage "shared_usage" "本企业有两张有效服务券购买同一产品，使用数据同时支持两张券";
+        IdentityConflict "identity_conflict" "同一报文编号先后收到内容不同的报文，后到的已拒收";
+        GatewayClock "gateway_clock" "网关时钟不准、未同步或发生跳变";
+    }
+}
+
+codes! {
+    /// What is wrong with a gateway's clock on one day of receipt.
+    ClockFault {
+        Ahead "ahead" "时钟偏快";
+        Behind "behind" "时钟偏慢";
+        Unsynchronised "unsynchronised" "自报未同步";
+        Jump "jump" "时钟跳变";
+        Future "future" "因时间在未来被拒收";
     }
 }
 
@@ -89,7 +102,7 @@ mod tests {
         );
         assert_eq!(
             codes(FindingCode::ALL.iter().map(|v| v.code()).collect()),
-            "device_under_two_enterprises device_under_two_vouchers shared_usage"
+            "device_under_two_enterprises device_under_two_vouchers shared_usage identity_conflict gateway_clock"
         );
         for verdict in Verdict::ALL {
             assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.code());

@@ -5,11 +5,13 @@
 mod block;
 mod directory;
 mod disk;
+mod gateway_rows;
 mod heads;
 mod keys;
 mod log;
 mod merkle;
 mod quarantine;
+mod refusal_facts;
 mod register_import;
 mod register_rows;
 mod results;
@@ -26,11 +28,16 @@ mod verify;
 pub use block::{BlockBuilder, BlockError, Record, Vouched};
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
 pub use disk::{Disk, DiskFile, OsDisk};
+pub use gateway_rows::{GapTotals, GatewaySummary};
 pub use heads::{HeadError, SignedHead};
 pub use keys::{ApiKey, KeyRole};
 pub use log::{Log, LogError, LogOptions, LogPosition, prepare_segment};
 pub use merkle::{Frontier, Hash};
-pub use quarantine::{QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, RefusedMessage};
+pub use quarantine::{
+    ACCEPTED, DUPLICATE, Pruned, QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, QuarantineLimits, QuarantinePage, REFUSED,
+    RefusedMessage, Replayed,
+};
+pub use refusal_facts::Conflict;
 pub use register_import::RegisterFault;
 pub use register_rows::ImportError;
 pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};

@@ -16,6 +16,7 @@ use tally::{
 use wire::identity::IdentityKey;
 use wire::report::ContentDigest;
 
+use crate::gateway_rows::{add_clock_tail, merge_clock_rows, missing_column, stored_clocks};
 use crate::log::LogPosition;
 use crate::merkle::Frontier;
 use crate::sql::{Store, StoreError};
@@ -61,10 +62,9 @@ impl Store {
             return Ok(None);
         }
         let before = facts_digest(&mut transaction).await?;
-        for clear in
-            ["DELETE FROM device_day", "DELETE FROM usage_day", "DELETE FROM carrier_day", "DELETE FROM sequence", "DELETE FROM identity"]
-        {
-            sqlx::query(clear).execute(&mut *transaction).await?;
+        for table in ["device_day", "usage_day", "carrier_day", "sequence", "clock_day", "identity"] {
+            // A name takes no bound value; these are ours.
+            sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}"))).execute(&mut *transaction).await?;
         }
         merge_facts(&mut transaction, &anew.facts).await?;
         put_identities(&mut transaction, &anew.identities).await?;
@@ -202,6 +202,7 @@ async fn merge_facts(connection: &mut SqliteConnection, facts: &Facts) -> Result
     for (key, (ranges, last_at)) in &facts.sequences {
         merge_sequence_row(connection, key, ranges, *last_at).await?;
     }
+    merge_clock_rows(connection, &facts.clocks).await?;
     Ok(())
 }
 
@@ -281,13 +282,14 @@ async fn merge_sequence_row(
     let mut merged = kept.as_deref().map(decode_ranges).transpose()?.unwrap_or_default();
     merged.merge(ranges);
     sqlx::query(
-        "INSERT INTO sequence (gateway, boot, ranges, last_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (gateway, boot) DO UPDATE SET ranges = ?3, last_at = max(coalesce(last_at, ?4), ?4)",
+        "INSERT INTO sequence (gateway, boot, ranges, last_at, missing) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (gateway, boot) DO UPDATE SET ranges = ?3, last_at = max(coalesce(last_at, ?4), ?4), missing = ?5",
     )
     .bind(key.gateway.as_str())
     .bind(key.boot.as_str())
     .bind(encode_ranges(&merged))
     .bind(last_at.map(|at| at.timestamp_micros()))
+    .bind(missing_column(merged.missing()))
     .execute(&mut *connection)
     .await?;
     Ok(())
@@ -337,6 +339,7 @@ async fn stored_facts(
     for row in &rows {
         facts.carrier.insert((day_column(row)?, row.try_get("line")?), carrier_day(row)?);
     }
+    facts.clocks = stored_clocks(connection, enterprise, days).await?;
     Ok(facts)
 }
 
@@ -353,6 +356,7 @@ fn add_tail(facts: &mut VoucherFacts, enterprise: &str, product: &str, days: (Da
     for (key, day) in tail.carrier.iter().filter(|(key, _)| key.enterprise == enterprise && key.product == product && within(key.day)) {
         merge_carrier_day(facts.carrier.entry((key.day, key.line.to_string())).or_default(), day);
     }
+    add_clock_tail(facts, enterprise, days, tail);
 }
 
 async fn put_position(connection: &mut SqliteConnection, position: &LogPosition) -> Result<(), StoreError> {
@@ -380,7 +384,7 @@ fn carrier_day(row: &SqliteRow) -> Result<CarrierDay, StoreError> {
     })
 }
 
-fn day_column(row: &SqliteRow) -> Result<Day, StoreError> {
+pub(crate) fn day_column(row: &SqliteRow) -> Result<Day, StoreError> {
     let day: String = row.try_get("day")?;
     read_day(&day).ok_or_else(|| StoreError::stored("day", day))
 }

@@ -84,12 +84,12 @@ pub fn decode_ranges(bytes: &[u8]) -> Result<Ranges, DecodeError> {
     Ok(ranges)
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // Writing plain numbers and lists to a growing vector has no way to fail.
     postcard::to_extend(value, vec![FORM]).expect("plain values encode")
 }
 
-fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+pub(crate) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     match bytes.split_first() {
         Some((&FORM, rest)) => Ok(postcard::from_bytes(rest)?),
         Some((&form, _)) => Err(DecodeError::Form(form)),

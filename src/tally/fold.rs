@@ -11,6 +11,7 @@ use wire::carrier::CarrierMessage;
 use wire::identity::Sender;
 use wire::report::{DeviceEntry, Quality};
 
+use crate::clock::{Clocks, apply_clock, merge_clocks};
 use crate::ranges::Ranges;
 
 /// Where an accepted message came from.
@@ -58,6 +59,7 @@ pub struct Facts {
     pub carrier: HashMap<CarrierKey, CarrierDay>,
     /// Which numbers of which boot were accepted, and when the newest message came.
     pub sequences: HashMap<SequenceKey, (Ranges, Option<Instant>)>,
+    pub clocks: Clocks,
 }
 
 impl Facts {
@@ -88,6 +90,7 @@ impl Facts {
             ranges.insert(seq, seq);
             *last_at = (*last_at).max(Some(origin.received_at));
         }
+        apply_clock(&mut self.clocks, origin, report);
     }
 
     fn apply_device(&mut self, origin: &Origin, channel: Channel, entry: &DeviceEntry) {
@@ -130,15 +133,20 @@ impl Facts {
             kept.0.merge(&ranges);
             kept.1 = kept.1.max(last_at);
         }
+        merge_clocks(&mut self.clocks, other.clocks);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.devices.is_empty() && self.usage.is_empty() && self.carrier.is_empty() && self.sequences.is_empty()
+        self.devices.is_empty() && self.usage.is_empty() && self.carrier.is_empty() && self.sequences.is_empty() && self.clocks.is_empty()
     }
 
     /// How many rows a checkpoint has to write.
     pub fn row_count(&self) -> usize {
-        self.devices.len() + self.usage.values().map(BTreeMap::len).sum::<usize>() + self.carrier.len() + self.sequences.len()
+        self.devices.len()
+            + self.usage.values().map(BTreeMap::len).sum::<usize>()
+            + self.carrier.len()
+            + self.sequences.len()
+            + self.clocks.len()
     }
 }
 

@@ -24,6 +24,12 @@ impl Ranges {
         &self.0
     }
 
+    /// How many numbers between 1 and the highest are not in the set.
+    pub fn missing(&self) -> u64 {
+        let held = self.0.iter().fold(0u64, |held, (first, last)| held.saturating_add((last - first).saturating_add(1)));
+        self.highest().unwrap_or(0).saturating_sub(held)
+    }
+
     /// What lies between 1 and the highest number and is not in the set.
     pub fn gaps(&self) -> Vec<(u64, u64)> {
         let mut next = 1;
@@ -50,6 +56,7 @@ mod tests {
         [3, 4, 7, 5].into_iter().for_each(|seq| ranges.insert(seq, seq));
         assert_eq!(ranges.as_slice(), [(3, 5), (7, 7)]);
         assert_eq!(ranges.gaps(), [(1, 2), (6, 6)]);
+        assert_eq!((ranges.missing(), Ranges::default().missing()), (3, 0));
         assert_eq!(ranges.highest(), Some(7));
     }
 

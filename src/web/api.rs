@@ -1,9 +1,10 @@
 //! The API, one file a matter.
 
 pub mod body;
-pub mod evidence;
+pub mod gateways;
 pub mod proof;
 pub mod push;
+pub mod quarantine;
 pub mod register;
 pub mod results;
 pub mod vouchers;

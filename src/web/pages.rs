@@ -1,5 +1,6 @@
 //! The pages, in Chinese, rendered here; everything works without JavaScript.
 
+mod evidence_text;
 pub mod list;
 pub mod voucher;
 

@@ -101,6 +101,15 @@ impl From<JudgeError> for Problem {
     }
 }
 
+impl From<ingest::ReplayError> for Problem {
+    fn from(error: ingest::ReplayError) -> Problem {
+        match error {
+            ingest::ReplayError::Unavailable(error) => error.into(),
+            ingest::ReplayError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<ingest::Unavailable> for Problem {
     fn from(error: ingest::Unavailable) -> Problem {
         Problem::unavailable(error.to_string())

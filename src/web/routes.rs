@@ -27,6 +27,10 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/vouchers/{id}/results"),
     ("GET", "/api/v1/results"),
     ("GET", "/api/v1/quarantine"),
+    ("POST", "/api/v1/quarantine/replay"),
+    ("GET", "/api/v1/quarantine/{position}"),
+    ("POST", "/api/v1/quarantine/{position}/replay"),
+    ("GET", "/api/v1/gateways"),
     ("GET", "/api/v1/gateways/{id}"),
     ("GET", "/api/v1/keys"),
     ("GET", "/api/v1/log/head"),
@@ -48,10 +52,14 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/vouchers/{id}/result", get(api::results::newest))
         .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
         .route("/api/v1/results", get(api::results::feed))
-        .route("/api/v1/quarantine", get(api::evidence::quarantine))
-        .route("/api/v1/gateways/{id}", get(api::evidence::gateway))
         .route("/api/v1/keys", get(api::proof::keys))
         .route("/api/v1/log/head", get(api::proof::head))
+        .route("/api/v1/quarantine", get(api::quarantine::list))
+        .route("/api/v1/quarantine/replay", post(api::quarantine::replay_many))
+        .route("/api/v1/quarantine/{position}", get(api::quarantine::one))
+        .route("/api/v1/quarantine/{position}/replay", post(api::quarantine::replay))
+        .route("/api/v1/gateways", get(api::gateways::list))
+        .route("/api/v1/gateways/{id}", get(api::gateways::one))
         // Sizes are bounded after decompression, where each handler reads its body.
         .layer(DefaultBodyLimit::disable())
         .layer(RequestDecompressionLayer::new());

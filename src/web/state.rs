@@ -24,6 +24,8 @@ pub struct WebParts {
     pub clock: Clock,
     pub keys: ServiceKeys,
     pub limits: RequestLimits,
+    /// How long refused messages are kept.
+    pub quarantine_keep_days: u64,
     /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.
     pub loopback_only: bool,
 }

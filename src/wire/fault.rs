@@ -31,6 +31,10 @@ macro_rules! fault_codes {
                 match self { $(FaultCode::$name => $text,)* }
             }
 
+            pub fn read(text: &str) -> Option<FaultCode> {
+                match text { $($text => Some(FaultCode::$name),)* _ => None }
+            }
+
             /// The rule of the contract that the fault breaks.
             pub fn rule(self) -> &'static str {
                 match self { $(FaultCode::$name => $rule,)* }
@@ -53,6 +57,7 @@ fault_codes! {
     Sequence "sequence" => "seq is a whole number from 1";
     CreditCode "credit_code" => "enterprise is a unified social credit code whose 18th character is right (GB 32100)";
     ForeignEnterprise "foreign_enterprise" => "a gateway reports for its own enterprise only";
+    UnknownGateway "unknown_gateway" => "the gateway stands in the register";
     UnknownEnterprise "unknown_enterprise" => "the enterprise stands in the register";
     Instant "instant" => "instants are RFC 3339 with an offset";
     Future "future" => "no `at` lies more than future_skew_s_max after receipt";
@@ -83,6 +88,52 @@ fault_codes! {
     BirthMissing "birth_missing" => "NBIRTH comes before everything of an edge node, DBIRTH before everything of a device";
 }
 
+/// Who can cure a refused message; in the order of how much is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remedy {
+    /// The register lacks or misnames something: once corrected, the message as it stands can be accepted.
+    Register,
+    /// The message itself is at fault: its sender corrects it and sends it again.
+    Message,
+    /// It came the wrong way: its sender sends it again the right way.
+    Door,
+}
+
+impl FaultCode {
+    pub fn remedy(self) -> Remedy {
+        match self {
+            FaultCode::ForeignEnterprise
+            | FaultCode::UnknownGateway
+            | FaultCode::UnknownEnterprise
+            | FaultCode::UnknownProduct
+            | FaultCode::ForeignProduct
+            | FaultCode::FunctionModule
+            | FaultCode::Signature
+            | FaultCode::Unsigned
+            | FaultCode::NoPublicKey => Remedy::Register,
+            // A Sparkplug message has its meaning in its place among the others only.
+            FaultCode::Qos0
+            | FaultCode::NotAuthorised
+            | FaultCode::Sparkplug
+            | FaultCode::SparkplugSeq
+            | FaultCode::SparkplugBdSeq
+            | FaultCode::SparkplugMetric
+            | FaultCode::BirthMissing => Remedy::Door,
+            _ => Remedy::Message,
+        }
+    }
+}
+
+impl Remedy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Remedy::Register => "register",
+            Remedy::Message => "message",
+            Remedy::Door => "door",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +142,8 @@ mod tests {
     fn every_code_is_written_as_it_is_named() {
         for code in FaultCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert_eq!(FaultCode::read(code.as_str()), Some(*code));
         }
+        assert_eq!(FaultCode::read("unheard_of"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Who sent a message, and by which identity it is known: the same identity is counted once.
 
+use std::fmt;
+
 use compact_str::CompactString;
 
 use crate::report::{Content, short_sha256};
@@ -13,6 +15,12 @@ pub enum Sender {
 }
 
 impl Sender {
+    /// The other way round than `kind` and `id`.
+    pub fn of_kind(kind: &str, id: &str) -> Option<Sender> {
+        let all = [Sender::Gateway(id.into()), Sender::Supplier(id.into()), Sender::Carrier(id.into())];
+        all.into_iter().find(|sender| sender.kind() == kind)
+    }
+
     pub fn kind(&self) -> &'static str {
         match self {
             Sender::Gateway(_) => "gateway",
@@ -33,6 +41,16 @@ impl Sender {
 pub enum MessageIdentity {
     Sequence { boot: CompactString, seq: u64 },
     Id(CompactString),
+}
+
+/// For people, and different for different identities: what is quoted is escaped.
+impl fmt::Display for MessageIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MessageIdentity::Sequence { boot, seq } => write!(f, "boot {boot:?}, seq {seq}"),
+            MessageIdentity::Id(id) => write!(f, "id {id:?}"),
+        }
+    }
 }
 
 /// A fixed-size key for (sender, identity): the first 16 bytes of a SHA-256.

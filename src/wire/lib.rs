@@ -17,7 +17,7 @@ pub mod report;
 pub mod sparkplug;
 pub mod topic;
 
-pub use fault::{Fault, FaultCode};
+pub use fault::{Fault, FaultCode, Remedy};
 pub use open::{Format, Opened, Unverified, examine_report, open_report, reopen_report};
 pub use public_key::PublicKey;
 pub use read::{Admission, Door, Label, ReadContext, Readout, read_report};

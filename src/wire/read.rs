@@ -111,14 +111,12 @@ impl Reader<'_> {
             Some(Json::Unsigned(1)) => {}
             Some(_) => self.fault_at("v", FaultCode::Version, "v is not 1"),
         }
-        if let Some(sent_at) = sent_at {
-            self.at("sent_at", |reader| reader.instant(sent_at));
-        }
         let mut report = Report {
             id: self.name("id", id, !gateway),
             boot: self.name("boot", boot, gateway),
             seq: self.sequence(seq, gateway),
             enterprise: self.enterprise(enterprise, !gateway),
+            sent_at: sent_at.and_then(|sent_at| self.at("sent_at", |reader| reader.instant(sent_at))),
             clock: clock.and_then(|clock| self.at("clock", |reader| reader.clock(clock))),
             ..Report::default()
         };

@@ -132,6 +132,8 @@ fn equal_reports_have_equal_digests_whatever_their_writing() {
     let digest = |body: &str| read(Door::Gateway, body).report.unwrap().digest();
     assert_eq!(digest(&first), digest(again));
     assert_ne!(digest(&first), digest(&other));
+    let sent_at = read(Door::Gateway, again).report.unwrap().sent_at.unwrap();
+    assert_eq!(sent_at.timestamp(), 1_572_912_009, "kept beside the content");
 }
 
 proptest! {

@@ -12,6 +12,8 @@ pub struct Report {
     pub boot: Option<CompactString>,
     pub seq: Option<u64>,
     pub enterprise: Option<CompactString>,
+    /// When the sender's clock says it was sent; no part of the content.
+    pub sent_at: Option<Instant>,
     pub clock: Option<Clock>,
     pub events: Vec<Event>,
     pub devices: Vec<DeviceEntry>,

@@ -64,7 +64,7 @@ impl EdgeNode {
         let message = match applied.report {
             Some(report) => Some(RawMessage::of(report.into())),
             None if applied.faults.is_empty() => None,
-            None => Some(RawMessage { body: payload, refused: applied.faults }),
+            None => Some(RawMessage::refused_on(topic, payload, applied.faults)),
         };
         Taken { message, rebirth }
     }

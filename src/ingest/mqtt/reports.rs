@@ -16,8 +16,14 @@ use crate::intake::Intake;
 use crate::item::{Batch, Outcome, RawMessage, Settled};
 
 /// Faults that question who is speaking, not what is said.
-const AUTHORITY: [FaultCode; 5] =
-    [FaultCode::NotAuthorised, FaultCode::Kid, FaultCode::Signature, FaultCode::Unsigned, FaultCode::NoPublicKey];
+const AUTHORITY: [FaultCode; 6] = [
+    FaultCode::NotAuthorised,
+    FaultCode::UnknownGateway,
+    FaultCode::Kid,
+    FaultCode::Signature,
+    FaultCode::Unsigned,
+    FaultCode::NoPublicKey,
+];
 /// More places than these are not kept for later.
 const KEPT: usize = 64;
 /// Longer words are of no use in a PUBACK.
@@ -75,7 +81,12 @@ impl Reports {
     pub(super) fn take(&mut self, publish: Publish, messages: &mut Vec<RawMessage>) -> Option<Ending> {
         let Publish { topic, packet_id, payload, .. } = publish;
         let (refused, ending) = self.refusal(&topic, packet_id);
-        self.put(packet_id, RawMessage { body: payload, refused: refused.into_iter().collect() }, messages);
+        let message = match refused {
+            None => RawMessage::of(payload),
+            Some(fault) if topic::report_topic_of(&topic, &self.gateway) => RawMessage { refused: vec![fault], ..RawMessage::of(payload) },
+            Some(fault) => RawMessage::refused_on(&topic, payload, vec![fault]),
+        };
+        self.put(packet_id, message, messages);
         ending
     }
 

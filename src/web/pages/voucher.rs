@@ -11,6 +11,7 @@ use policy::register::{Enterprise, Product, Supplier, Voucher};
 use policy::result::{Check, MonitoringResult};
 use store::{StoreError, StoredResult};
 
+use super::evidence_text::evidence_text;
 use super::list::{escaped, status_text};
 use super::{PageError, from_our_page, message_page, rendered};
 use crate::activity;
@@ -98,8 +99,8 @@ impl Shown {
         (outcome.code(), outcome.text())
     }
 
-    fn evidence_link(&self, value: &serde_json::Value) -> String {
-        value.to_string()
+    fn evidence(&self, value: &serde_json::Value) -> String {
+        evidence_text(value)
     }
 }
 

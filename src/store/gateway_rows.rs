@@ -1,0 +1,117 @@
+//! What gateways have sent, in short, and how their clocks stand.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use policy::calendar::Day;
+use policy::facts::{ClockDay, VoucherFacts};
+use sqlx::{Row, SqliteConnection};
+use tally::{Clocks, Facts, decode_clock_day, decode_ranges, encode_clock_day, merge_clock_day};
+
+use crate::sql::{Store, StoreError};
+use crate::tally_rows::day_column;
+
+/// More missing numbers of one boot than this are one mistake, not so many lost reports; and sums stay in range.
+const MISSING_MAX: u64 = 1 << 40;
+
+/// All boots of a gateway taken together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GatewaySummary {
+    pub boots: u64,
+    pub missing: u64,
+    pub last_at: Option<DateTime<Utc>>,
+    /// The newest day of receipt.
+    pub clock: Option<(Day, ClockDay)>,
+}
+
+/// Numbers that are missing, of all boots of all gateways, and in how many boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GapTotals {
+    pub reports: u64,
+    pub boots: u64,
+}
+
+impl Store {
+    /// Summaries of those gateways that have sent anything.
+    pub async fn gateway_summaries(&self, gateways: &[&str]) -> Result<HashMap<String, GatewaySummary>, StoreError> {
+        let list = serde_json::to_string(gateways).map_err(|error| StoreError::stored("gateways", error))?;
+        let mut summaries: HashMap<String, GatewaySummary> = HashMap::new();
+        let rows = sqlx::query("SELECT gateway, ranges, last_at FROM sequence WHERE gateway IN (SELECT value FROM json_each(?))")
+            .bind(&list)
+            .fetch_all(&self.readers)
+            .await?;
+        for row in &rows {
+            let summary = summaries.entry(row.try_get("gateway")?).or_default();
+            summary.boots += 1;
+            summary.missing = summary.missing.saturating_add(decode_ranges(row.try_get("ranges")?)?.missing());
+            let last_at: Option<i64> = row.try_get("last_at")?;
+            summary.last_at = summary.last_at.max(last_at.and_then(DateTime::from_timestamp_micros));
+        }
+        let newest = "SELECT gateway, day, facts FROM json_each(?) AS asked JOIN clock_day ON gateway = asked.value
+                      WHERE day = (SELECT max(day) FROM clock_day WHERE gateway = asked.value)";
+        for row in &sqlx::query(newest).bind(&list).fetch_all(&self.readers).await? {
+            let summary = summaries.entry(row.try_get("gateway")?).or_default();
+            // A gateway that changed its enterprise has two rows of that day.
+            let clock = &mut summary.clock.get_or_insert((day_column(row)?, ClockDay::default())).1;
+            merge_clock_day(clock, &decode_clock_day(row.try_get("facts")?)?);
+        }
+        Ok(summaries)
+    }
+
+    pub async fn gap_totals(&self) -> Result<GapTotals, StoreError> {
+        let row = sqlx::query("SELECT coalesce(sum(missing), 0) AS reports, count(*) AS boots FROM sequence WHERE missing > 0")
+            .fetch_one(&self.readers)
+            .await?;
+        let count = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+        Ok(GapTotals { reports: count("reports")?, boots: count("boots")? })
+    }
+}
+
+/// As the total counts it.
+pub(crate) fn missing_column(missing: u64) -> i64 {
+    missing.min(MISSING_MAX) as i64
+}
+
+pub(crate) async fn merge_clock_rows(connection: &mut SqliteConnection, clocks: &Clocks) -> Result<(), StoreError> {
+    for (key, day) in clocks {
+        let date = key.day.to_string();
+        let kept: Option<Vec<u8>> = sqlx::query_scalar("SELECT facts FROM clock_day WHERE gateway = ? AND day = ? AND enterprise = ?")
+            .bind(key.gateway.as_str())
+            .bind(&date)
+            .bind(key.enterprise.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
+        let mut merged = kept.as_deref().map(decode_clock_day).transpose()?.unwrap_or_default();
+        merge_clock_day(&mut merged, day);
+        sqlx::query("INSERT OR REPLACE INTO clock_day (gateway, day, enterprise, facts) VALUES (?, ?, ?, ?)")
+            .bind(key.gateway.as_str())
+            .bind(&date)
+            .bind(key.enterprise.as_str())
+            .bind(encode_clock_day(&merged))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Clocks of an enterprise's gateways, by gateway and day of receipt.
+pub(crate) async fn stored_clocks(
+    connection: &mut SqliteConnection,
+    enterprise: &str,
+    days: (Day, Day),
+) -> Result<BTreeMap<(String, Day), ClockDay>, StoreError> {
+    let rows = sqlx::query("SELECT gateway, day, facts FROM clock_day WHERE enterprise = ? AND day BETWEEN ? AND ?")
+        .bind(enterprise)
+        .bind(days.0.to_string())
+        .bind(days.1.to_string())
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok(((row.try_get("gateway")?, day_column(row)?), decode_clock_day(row.try_get("facts")?)?))).collect()
+}
+
+pub(crate) fn add_clock_tail(facts: &mut VoucherFacts, enterprise: &str, days: (Day, Day), tail: &Facts) {
+    let within = |day: Day| days.0 <= day && day <= days.1;
+    for (key, day) in tail.clocks.iter().filter(|(key, _)| key.enterprise == enterprise && within(key.day)) {
+        merge_clock_day(facts.clocks.entry((key.gateway.to_string(), key.day)).or_default(), day);
+    }
+}
