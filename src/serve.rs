@@ -86,12 +86,14 @@ impl Service {
             health: health.clone(),
             clock: clock.clone(),
             quarantine_keep_days: config.count("quarantine.keep_days"),
-            keys,
+            keys: keys.clone(),
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));
         let door = Door::new(intake.clone(), &feeds, metrics.clone(), door_options(config), stopping.clone());
+        let receipts = door.receipts(store.clone(), keys, config.seconds("mqtt.receipt_every_s"));
         let mut tasks = vec![
+            tokio::spawn(receipts.run(stopping.clone())),
             tokio::spawn(door.listen(mqtt, health.clone())),
             tokio::spawn(serve_http(http, pages, stopping.clone())),
             tokio::spawn(keep_house(store.clone(), clock, metrics.clone(), quarantine_limits(config), stopping.clone())),

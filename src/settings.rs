@@ -58,6 +58,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("catalogue.file", SettingKind::Paths, "", "catalogues; the one in force when a voucher is applied for decides"),
     setting("http.key_requests_per_s", SettingKind::Count { min: 1, max: 1_000_000 }, "1000", "requests that one key may send in a second"),
     setting(
+        "mqtt.receipt_every_s",
+        SettingKind::Count { min: 1, max: 3_600 },
+        "5",
+        "seconds between receipts, if there is anything new to say",
+    ),
+    setting(
         "disk.free_mib_min",
         SettingKind::Count { min: 0, max: 1 << 30 },
         "512",

@@ -15,6 +15,7 @@ mod mqtt;
 mod quarantine_replay;
 mod queue;
 mod reading;
+mod receipts;
 mod replay;
 mod upkeep;
 
@@ -25,4 +26,5 @@ pub use item::{Batch, Item, Outcome, RawMessage, Settled};
 pub use ledger::Ledger;
 pub use mqtt::{Door, DoorOptions, SessionOptions};
 pub use quarantine_replay::{ReplayError, replay_quarantined};
+pub use receipts::Receipts;
 pub use replay::Replay;

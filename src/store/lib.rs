@@ -11,6 +11,7 @@ mod keys;
 mod log;
 mod merkle;
 mod quarantine;
+mod receipt_rows;
 mod refusal_facts;
 mod register_import;
 mod register_rows;
@@ -37,6 +38,7 @@ pub use quarantine::{
     ACCEPTED, DUPLICATE, Pruned, QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, QuarantineLimits, QuarantinePage, REFUSED,
     RefusedMessage, Replayed,
 };
+pub use receipt_rows::ReceiptBoot;
 pub use refusal_facts::Conflict;
 pub use register_import::RegisterFault;
 pub use register_rows::ImportError;

@@ -75,6 +75,16 @@ pub(crate) async fn note_refusal(connection: &mut SqliteConnection, message: &Re
             .await?;
         }
     }
+    if let (Sender::Gateway(gateway), Some(boot), Some(seq)) = (message.sender, &message.label.boot, message.label.seq)
+        && let Ok(seq) = i64::try_from(seq)
+    {
+        sqlx::query("INSERT OR IGNORE INTO refused_number (gateway, boot, seq) VALUES (?, ?, ?)")
+            .bind(gateway.as_str())
+            .bind(boot)
+            .bind(seq)
+            .execute(&mut *connection)
+            .await?;
+    }
     let of_the_future = message.faults.iter().any(|fault| fault.code == FaultCode::Future);
     if let (Sender::Gateway(gateway), true) = (message.sender, of_the_future) {
         sqlx::query("INSERT OR IGNORE INTO future_refusal (enterprise, day, gateway) VALUES (?, ?, ?)")

@@ -7,8 +7,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Executor, SqlitePool};
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
-const MAIN_STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_heads.sql"), include_str!("schema_gateways.sql")];
-const QUARANTINE_STEPS: &[&str] = &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql")];
+const MAIN_STEPS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_heads.sql"),
+    include_str!("schema_gateways.sql"),
+    include_str!("schema_receipts.sql"),
+];
+const QUARANTINE_STEPS: &[&str] =
+    &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];
 
 const READERS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);

@@ -19,6 +19,7 @@ use wire::report::ContentDigest;
 use crate::gateway_rows::{add_clock_tail, merge_clock_rows, missing_column, stored_clocks};
 use crate::log::LogPosition;
 use crate::merkle::Frontier;
+use crate::receipt_rows::merge_dropped_rows;
 use crate::sql::{Store, StoreError};
 
 /// What one stretch of the log adds: facts, identities, and where the stretch ends.
@@ -62,7 +63,7 @@ impl Store {
             return Ok(None);
         }
         let before = facts_digest(&mut transaction).await?;
-        for table in ["device_day", "usage_day", "carrier_day", "sequence", "clock_day", "identity"] {
+        for table in ["device_day", "usage_day", "carrier_day", "sequence", "clock_day", "dropped_number", "identity"] {
             // A name takes no bound value; these are ours.
             sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}"))).execute(&mut *transaction).await?;
         }
@@ -203,6 +204,7 @@ async fn merge_facts(connection: &mut SqliteConnection, facts: &Facts) -> Result
         merge_sequence_row(connection, key, ranges, *last_at).await?;
     }
     merge_clock_rows(connection, &facts.clocks).await?;
+    merge_dropped_rows(connection, &facts.dropped).await?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use wire::identity::Sender;
 use wire::report::{DeviceEntry, Quality};
 
 use crate::clock::{Clocks, apply_clock, merge_clocks};
+use crate::dropped::{Dropped, apply_dropped, merge_dropped};
 use crate::ranges::Ranges;
 
 /// Where an accepted message came from.
@@ -60,6 +61,7 @@ pub struct Facts {
     /// Which numbers of which boot were accepted, and when the newest message came.
     pub sequences: HashMap<SequenceKey, (Ranges, Option<Instant>)>,
     pub clocks: Clocks,
+    pub dropped: Dropped,
 }
 
 impl Facts {
@@ -91,6 +93,7 @@ impl Facts {
             *last_at = (*last_at).max(Some(origin.received_at));
         }
         apply_clock(&mut self.clocks, origin, report);
+        apply_dropped(&mut self.dropped, origin, report);
     }
 
     fn apply_device(&mut self, origin: &Origin, channel: Channel, entry: &DeviceEntry) {
@@ -134,6 +137,7 @@ impl Facts {
             kept.1 = kept.1.max(last_at);
         }
         merge_clocks(&mut self.clocks, other.clocks);
+        merge_dropped(&mut self.dropped, other.dropped);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -147,6 +151,7 @@ impl Facts {
             + self.carrier.len()
             + self.sequences.len()
             + self.clocks.len()
+            + self.dropped.len()
     }
 }
 

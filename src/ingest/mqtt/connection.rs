@@ -300,6 +300,7 @@ impl Connection<'_> {
 
     /// Answers publishes in their order: a refusal is told before its PUBACK.
     fn settle(&mut self, settled: Vec<Settled>) {
+        self.door.settlings.note(&self.reports.gateway);
         for settled in settled {
             let Some(answer) = self.reports.answer(settled) else { return };
             let (reason, said) = match &answer.outcome {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use observe::{Health, Metrics, Part};
+use store::{ServiceKeys, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use wire::limits::{ENVELOPE_BYTES_MAX, REPORT_BYTES_MAX};
 use super::opening::Opening;
 use super::sessions::Sessions;
 use crate::intake::Intake;
+use crate::receipts::{Receipts, Settlings};
 
 /// How often sessions that are over are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +60,7 @@ impl DoorOptions {
 pub struct Door {
     pub(crate) intake: Intake,
     pub(crate) sessions: Sessions,
+    pub(crate) settlings: Settlings,
     pub(crate) metrics: Metrics,
     pub(crate) options: DoorOptions,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -65,7 +68,12 @@ pub struct Door {
 
 impl Door {
     pub fn new(intake: Intake, feeds: &crate::Feeds, metrics: Metrics, options: DoorOptions, stopping: watch::Receiver<bool>) -> Door {
-        Door { intake, sessions: feeds.sessions(), metrics, options, stopping }
+        Door { intake, sessions: feeds.sessions(), settlings: Settlings::default(), metrics, options, stopping }
+    }
+
+    /// Who writes receipts for this door's gateways.
+    pub fn receipts(&self, store: Store, keys: ServiceKeys, every: Duration) -> Receipts {
+        Receipts { store, intake: self.intake.clone(), keys, sessions: self.sessions.clone(), settlings: self.settlings.clone(), every }
     }
 
     /// Accepts until told to stop. Each connection is a task of its own: a fault in one ends that one only.

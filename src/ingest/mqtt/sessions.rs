@@ -155,6 +155,14 @@ impl Sessions {
         }
     }
 
+    /// Has any session of the topic's gateway subscribed to it?
+    pub(crate) fn listened(&self, topic: &str) -> bool {
+        let registry = self.lock();
+        let message = Message::new(topic, Bytes::new());
+        let seats = topic::gateway_of(topic).map_or(&[][..], |gateway| registry.of_gateway(gateway));
+        seats.iter().any(|seat| seat.lock().session.grant(&message, false).is_some())
+    }
+
     /// Keeps a message for those who subscribe later.
     pub(crate) fn retain(&self, topic: &str, payload: &Bytes) {
         self.lock().retained.insert(topic.to_string(), payload.clone());
