@@ -4,6 +4,7 @@ pub mod history;
 pub mod http;
 pub mod mqtt;
 pub mod register;
+pub mod rumqttc_client;
 pub mod street;
 
 use std::io::{BufRead, BufReader, Read};
@@ -30,6 +31,13 @@ pub fn agent_program() -> PathBuf {
 /// What the tests' own Python needs, as tests/run has installed it.
 pub fn python() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin/python");
+    assert!(path.exists(), "{} is not there: ./tests/run makes it", path.display());
+    path
+}
+
+/// Where tests/run has installed MQTT.js.
+pub fn node_modules() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-node/node_modules");
     assert!(path.exists(), "{} is not there: ./tests/run makes it", path.display());
     path
 }
