@@ -3,12 +3,17 @@
 mod cli;
 mod config;
 mod demo;
+mod descriptors;
+mod http;
 mod offline;
 mod serve;
 mod settings;
+mod tls;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Whoever speaks TLS here uses this one; a second could only be installed by a mistake, and the first stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     cli::run()
 }

@@ -9,10 +9,12 @@ mod feeds;
 mod intake;
 mod item;
 mod mqtt;
+mod places;
 mod replay;
 
 pub use feeds::Feeds;
 pub use intake::{Intake, IntakeOptions, Unavailable};
 pub use item::{Item, Outcome};
-pub use mqtt::{Door, DoorOptions, SessionOptions};
+pub use mqtt::{Door, DoorOptions, SessionOptions, Tls, TlsFiles, keep_tls_fresh, show_tls};
+pub use places::{Full, Place, Places};
 pub use replay::Replay;

@@ -1,10 +1,12 @@
 //! The MQTT door: accepts, knows who speaks, decodes strictly, hands reports to the intake and answers in order after the sync.
 
+mod certificate;
 mod codec;
 mod connection;
 mod door;
 mod ending;
 mod frame;
+mod handshake;
 mod inbound;
 mod membership;
 mod opening;
@@ -14,6 +16,7 @@ mod room;
 mod session;
 mod sessions;
 mod stream;
+mod tls;
 mod watch;
 mod will;
 
@@ -27,3 +30,4 @@ mod sessions_tests;
 pub use door::{Door, DoorOptions};
 pub use sessions::SessionOptions;
 pub(crate) use sessions::Sessions;
+pub use tls::{Tls, TlsFiles, keep_tls_fresh, show as show_tls};
