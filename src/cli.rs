@@ -11,7 +11,7 @@ use store::{ApiKey, KeyRole};
 use crate::config::Config;
 use crate::offline::{self, JudgeOptions};
 use crate::quarantine::{self, QuarantineCommand};
-use crate::{demo, serve};
+use crate::{demo, serve, tls};
 
 #[derive(Parser)]
 #[command(name = "shangyun", version, about = "Shangyun Monitor 上云监测: monitors cloud adoption and judges service vouchers")]
@@ -157,7 +157,9 @@ fn run_command(cli: Cli) -> Result<bool> {
         Command::Serve => runtime.block_on(serve::run(&load()?)).map(|()| true),
         Command::Demo => runtime.block_on(demo::run(&cli.set)).map(|()| true),
         Command::CheckConfig => {
-            load()?;
+            for warning in tls::check(&load()?, observe::Clock::system().now())? {
+                println!("warning: {warning}");
+            }
             println!("the configuration is sound");
             Ok(true)
         }

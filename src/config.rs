@@ -57,7 +57,7 @@ impl Config {
         }
         for (name, text) in environment {
             let Some(name) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
-            let key = name.to_ascii_lowercase().replacen("__", ".", 1);
+            let key = name.to_ascii_lowercase().replace("__", ".");
             if AGENT_SECTIONS.contains(&key.split('.').next().unwrap_or("")) {
                 continue;
             }
@@ -71,6 +71,7 @@ impl Config {
         }
         let rulebooks = versions("rulebook.file", &values, Rulebook::read, Rulebook::default_2019, &mut faults);
         let catalogues = versions("catalogue.file", &values, Catalogue::read, Catalogue::default_2019, &mut faults);
+        tls_belongs_together(&values, &mut faults);
         match (rulebooks, catalogues) {
             (Some(rulebooks), Some(catalogues)) if faults.is_empty() => Ok(Config { values, rulebooks, catalogues }),
             _ => Err(ConfigFaults(faults)),
@@ -84,6 +85,16 @@ impl Config {
     pub fn listen(&self, name: &str) -> SocketAddr {
         // Checked when it was taken in; the fallback is never reached.
         self.text(name).parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// `None` where nothing is to be listened on.
+    pub fn listen_if_any(&self, name: &str) -> Option<SocketAddr> {
+        self.text(name).parse().ok()
+    }
+
+    /// `None` where no file is named.
+    pub fn path_if_any(&self, name: &str) -> Option<PathBuf> {
+        Some(self.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
     pub fn count(&self, name: &str) -> u64 {
@@ -125,8 +136,17 @@ fn take_table(table: &Table, path: &Path, values: &mut BTreeMap<&'static str, (V
             faults.push(format!("{}: {section}: keys stand below a section, such as [data]", path.display()));
             continue;
         };
-        for (key, value) in keys {
-            take(&format!("{section}.{key}"), value.clone(), &path.display().to_string(), values, faults);
+        take_section(section, keys, &path.display().to_string(), values, faults);
+    }
+}
+
+/// Sections stand in sections: `[mqtt.tls]`.
+fn take_section(section: &str, keys: &Table, origin: &str, values: &mut BTreeMap<&'static str, (Value, String)>, faults: &mut Vec<String>) {
+    for (key, value) in keys {
+        let name = format!("{section}.{key}");
+        match value {
+            Value::Table(keys) => take_section(&name, keys, origin, values, faults),
+            value => take(&name, value.clone(), origin, values, faults),
         }
     }
 }
@@ -156,12 +176,13 @@ fn take(key: &str, value: Value, origin: &str, values: &mut BTreeMap<&'static st
 
 fn check(kind: SettingKind, value: &Value) -> Result<(), String> {
     let sound = |sound: bool, expected: String| if sound { Ok(()) } else { Err(expected) };
+    let address = value.as_str().is_some_and(|text| text.parse::<SocketAddr>().is_ok());
+    let empty = value.as_str() == Some("");
     match kind {
         SettingKind::Path => sound(value.as_str().is_some_and(|path| !path.is_empty()), "a path".into()),
-        SettingKind::Listen => sound(
-            value.as_str().is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
-            "an address with port, such as \"127.0.0.1:8080\" or \"[::]:8080\"".into(),
-        ),
+        SettingKind::Listen => sound(address, "an address with port, such as \"127.0.0.1:8080\" or \"[::]:8080\"".into()),
+        SettingKind::ListenOrNone => sound(address || empty, "an address with port, such as \"127.0.0.1:8883\", or \"\"".into()),
+        SettingKind::PathOrNone => sound(value.is_str(), "a path, or \"\"".into()),
         SettingKind::Paths => {
             let list = value.as_array().is_some_and(|list| list.iter().all(Value::is_str));
             sound(value.is_str() || list, "a path, or a list of paths".into())
@@ -174,7 +195,24 @@ fn check(kind: SettingKind, value: &Value) -> Result<(), String> {
             value.as_str().is_some_and(|word| words.contains(&word)),
             format!("one of {} (this version knows no other)", words.join(", ")),
         ),
-        SettingKind::Empty => sound(value.as_str() == Some(""), "\"\", the embedded store (this version knows no other)".into()),
+        SettingKind::Empty => sound(empty, "\"\", the embedded store (this version knows no other)".into()),
+    }
+}
+
+/// What of `mqtt.tls` needs what else; the files themselves are read by those who speak TLS.
+fn tls_belongs_together(values: &BTreeMap<&'static str, (Value, String)>, faults: &mut Vec<String>) {
+    let set = |name: &str| values.get(name).and_then(|(value, _)| value.as_str()).is_some_and(|text| !text.is_empty());
+    for (name, needed) in [
+        ("mqtt.tls.listen", "mqtt.tls.cert"),
+        ("mqtt.tls.listen", "mqtt.tls.key"),
+        ("mqtt.tls.cert", "mqtt.tls.key"),
+        ("mqtt.tls.key", "mqtt.tls.cert"),
+        ("mqtt.tls.crl", "mqtt.tls.client_ca"),
+    ] {
+        let fault = format!("{name} is set without {needed}: set both, or neither");
+        if set(name) && !set(needed) && !faults.contains(&fault) {
+            faults.push(fault);
+        }
     }
 }
 
@@ -238,6 +276,29 @@ mod tests {
         assert_eq!(config.listen("admin.listen").port(), 5);
         assert_eq!(config.count("monitor.every_s"), 60);
         assert!(config.shown().contains("admin.listen = \"127.0.0.1:5\"  # flag --set"));
+    }
+
+    #[test]
+    fn sections_stand_in_sections_in_the_file_and_in_the_environment() {
+        let file = "[mqtt]\nlisten = \"127.0.0.1:1\"\n[mqtt.tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n";
+        let config = load(file, &[("SHANGYUN__MQTT__TLS__LISTEN", "127.0.0.1:2")], &["mqtt.tls.key=other.pem"]).unwrap();
+        assert_eq!(config.listen_if_any("mqtt.tls.listen").unwrap().port(), 2);
+        assert_eq!(config.path_if_any("mqtt.tls.cert").unwrap(), Path::new("c.pem"));
+        assert_eq!(config.path_if_any("mqtt.tls.key").unwrap(), Path::new("other.pem"));
+        assert_eq!(config.path_if_any("mqtt.tls.client_ca"), None);
+        let faults = load("[mqtt.tls]\nchiffre = 1\n[http.listen]\nx = 1\n", &[], &[]).err().unwrap();
+        assert!(faults.iter().any(|fault| fault.contains("unknown configuration key mqtt.tls.chiffre")), "{faults:?}");
+        assert!(faults.iter().any(|fault| fault.contains("unknown configuration key http.listen.x")), "{faults:?}");
+    }
+
+    #[test]
+    fn tls_needs_its_certificate_and_the_certificate_its_key() {
+        let faults = |flags: &[&str]| load("", &[], flags).err().unwrap();
+        assert_eq!(faults(&["mqtt.tls.listen=127.0.0.1:0"]).len(), 2);
+        assert_eq!(faults(&["mqtt.tls.cert=c"]), ["mqtt.tls.cert is set without mqtt.tls.key: set both, or neither"]);
+        assert_eq!(faults(&["mqtt.tls.crl=c"]), ["mqtt.tls.crl is set without mqtt.tls.client_ca: set both, or neither"]);
+        assert!(load("", &[], &["mqtt.tls.listen=127.0.0.1:0", "mqtt.tls.cert=c", "mqtt.tls.key=k"]).is_ok());
+        assert!(faults(&["mqtt.tls.listen=8883"])[0].contains("an address with port"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, SessionOptions};
+use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, Places, SessionOptions};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
@@ -23,12 +23,15 @@ use wire::topic::{self, GatewayTopic};
 
 use crate::config::Config;
 use crate::housekeeping::keep_house;
+use crate::http::{self, HttpBounds};
+use crate::{descriptors, tls};
 
 /// A running service.
 pub struct Service {
     pub http: SocketAddr,
     pub admin: SocketAddr,
     pub mqtt: SocketAddr,
+    pub mqtt_tls: Option<SocketAddr>,
     pub store: Store,
     pub monitor: Monitor,
     intake: Intake,
@@ -48,7 +51,13 @@ impl Service {
         let http = bind(config, "http.listen").await?;
         let admin = bind(config, "admin.listen").await?;
         let mqtt = bind(config, "mqtt.listen").await?;
+        let mqtt_tls = match config.listen_if_any("mqtt.tls.listen") {
+            Some(_) => Some(bind(config, "mqtt.tls.listen").await?),
+            None => None,
+        };
         let (metrics, health) = (Metrics::new(), Health::default());
+        let tls = tls::start(config, &clock, &metrics)?;
+        let shares = descriptors::shares(config.size("mqtt.connections_max"), config.size("http.connections_max"));
         let register = RegisterState::load(store.clone()).await?;
         let options = IntakeOptions {
             future_skew_s_max: config.rulebooks.iter().map(|rulebook| rulebook.parameters.future_skew_s_max).min().unwrap_or(0),
@@ -77,6 +86,7 @@ impl Service {
         monitor.announce_newest().await?;
         let requests_per_s = u32::try_from(config.count("http.key_requests_per_s")).unwrap_or(u32::MAX);
         let addresses = (http.local_addr()?, admin.local_addr()?, mqtt.local_addr()?);
+        let mqtt_tls_address = mqtt_tls.as_ref().map(TcpListener::local_addr).transpose()?;
         let pages = web::router(Arc::new(WebParts {
             store: store.clone(),
             register: register.clone(),
@@ -90,22 +100,28 @@ impl Service {
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));
-        let door = Door::new(intake.clone(), &feeds, metrics.clone(), door_options(config), stopping.clone());
+        let door = Door::new(intake.clone(), &feeds, metrics.clone(), health.clone(), door_options(config, shares.mqtt), stopping.clone());
         let receipts = door.receipts(store.clone(), keys, config.seconds("mqtt.receipt_every_s"));
+        let (http_bounds, admin_bounds) = (http_bounds(config, shares.http), http_bounds(config, shares.admin));
+        let admin_router = web::admin_router(metrics.clone(), health);
         let mut tasks = vec![
             tokio::spawn(receipts.run(stopping.clone())),
-            tokio::spawn(door.listen(mqtt, health.clone())),
-            tokio::spawn(serve_http(http, pages, stopping.clone())),
+            tokio::spawn(door.clone().listen(mqtt, None)),
+            tokio::spawn(door.clone().tend_sessions()),
+            tokio::spawn(http::serve(http, pages, http_bounds, metrics.clone(), stopping.clone())),
             tokio::spawn(keep_house(store.clone(), clock, metrics.clone(), quarantine_limits(config), stopping.clone())),
-            tokio::spawn(serve_http(admin, web::admin_router(metrics, health), stopping.clone())),
+            tokio::spawn(http::serve(admin, admin_router, admin_bounds, metrics, stopping.clone())),
             tokio::spawn(keep_register_fresh(register, stopping.clone())),
         ];
+        if let Some(listener) = mqtt_tls {
+            tasks.push(tokio::spawn(door.listen(listener, tls)));
+        }
         let every_s = config.count("monitor.every_s");
         if every_s > 0 {
             tasks.push(tokio::spawn(monitor::watch(monitor.clone(), Duration::from_secs(every_s), stopping)));
         }
         let (http, admin, mqtt) = addresses;
-        Ok(Service { http, admin, mqtt, store, monitor, intake, feeds, stop, tasks, _lock: lock })
+        Ok(Service { http, admin, mqtt, mqtt_tls: mqtt_tls_address, store, monitor, intake, feeds, stop, tasks, _lock: lock })
     }
 
     /// Closes the doors, settles what is waiting, writes a last checkpoint.
@@ -142,9 +158,12 @@ fn session_options(config: &Config) -> SessionOptions {
     }
 }
 
-fn door_options(config: &Config) -> DoorOptions {
+fn door_options(config: &Config, connections_max: usize) -> DoorOptions {
     DoorOptions {
-        connections_max: config.size("mqtt.connections_max"),
+        connections_max,
+        connections_of_address_max: config.size("mqtt.connections_per_address_max").min(connections_max),
+        handshakes_max: config.size("mqtt.tls.handshakes_max"),
+        handshake_timeout: config.seconds("mqtt.tls.handshake_timeout_s"),
         connect_timeout: config.seconds("mqtt.connect_timeout_s"),
         stall_timeout: config.seconds("mqtt.stall_timeout_s"),
         keep_alive_max_s: u16::try_from(config.count("mqtt.keep_alive_max_s")).unwrap_or(u16::MAX),
@@ -156,6 +175,15 @@ fn door_options(config: &Config) -> DoorOptions {
 fn quarantine_limits(config: &Config) -> QuarantineLimits {
     let keep = chrono::TimeDelta::days(config.count("quarantine.keep_days") as i64);
     QuarantineLimits { keep, bytes_max: config.count("quarantine.mib_max") << 20 }
+}
+
+fn http_bounds(config: &Config, connections_max: usize) -> HttpBounds {
+    HttpBounds {
+        places: Places::new(connections_max, config.size("http.connections_per_address_max").min(connections_max)),
+        header_timeout: config.seconds("http.header_timeout_s"),
+        body_timeout: config.seconds("http.body_timeout_s"),
+        stall_timeout: config.seconds("http.stall_timeout_s"),
+    }
 }
 
 /// One service per directory. The lock is the system's: it ends with the process, however that ends.
@@ -178,16 +206,6 @@ async fn bind(config: &Config, name: &str) -> Result<TcpListener> {
         std::io::ErrorKind::PermissionDenied => anyhow!("{name}: {address} is not allowed to this user: choose a port from 1024"),
         _ => anyhow!("{name}: cannot listen on {address}: {error}"),
     })
-}
-
-async fn serve_http(listener: TcpListener, router: axum::Router, mut stopping: watch::Receiver<bool>) {
-    let stop = async move {
-        // A sender that is gone means the same.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-        tracing::error!(%error, "an HTTP listener ended");
-    }
 }
 
 /// Commands change the register from outside: connected gateways should notice soon.
@@ -237,8 +255,9 @@ pub async fn run(config: &Config) -> Result<()> {
         "pages and API  http://{}/\nmetrics        http://{}/metrics\nMQTT           mqtt://{}\n",
         service.http, service.admin, service.mqtt
     );
+    let tls_address = service.mqtt_tls.map(|address| format!("MQTT over TLS  mqtts://{address}\n")).unwrap_or_default();
     // Whoever started it may not be reading; that is no reason not to serve.
-    let _ = std::io::stdout().write_all(addresses.as_bytes());
+    let _ = std::io::stdout().write_all((addresses + &tls_address).as_bytes());
     if !service.http.ip().is_loopback() {
         tracing::warn!("pages are shown on loopback only until there is a login; the API is open to keys");
     }

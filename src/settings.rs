@@ -6,6 +6,10 @@ pub enum SettingKind {
     Path,
     /// `address:port`
     Listen,
+    /// The same; empty: not at all.
+    ListenOrNone,
+    /// A path of the file system; empty: none.
+    PathOrNone,
     /// One path, or a list of them; empty: compiled in.
     Paths,
     /// A whole number within bounds.
@@ -31,10 +35,31 @@ const fn setting(name: &'static str, kind: SettingKind, default: &'static str, a
 pub const SETTINGS: &[Setting] = &[
     setting("data.dir", SettingKind::Path, "./data", "where everything is kept"),
     setting("http.listen", SettingKind::Listen, "127.0.0.1:8080", "pages and API"),
+    setting("http.connections_max", SettingKind::Count { min: 1, max: 1_000_000 }, "2000", "connections to pages and API, in all"),
+    setting(
+        "http.connections_per_address_max",
+        SettingKind::Count { min: 1, max: 1_000_000 },
+        "1000",
+        "of them from one address (IPv6: from one /64)",
+    ),
+    setting(
+        "http.header_timeout_s",
+        SettingKind::Count { min: 1, max: 3_600 },
+        "30",
+        "seconds in which a request's header must come, also after the one before it",
+    ),
+    setting("http.body_timeout_s", SettingKind::Count { min: 1, max: 3_600 }, "120", "seconds in which a request's body must come"),
+    setting("http.stall_timeout_s", SettingKind::Count { min: 1, max: 3_600 }, "60", "seconds in which some of an answer must be taken"),
     setting("admin.listen", SettingKind::Listen, "127.0.0.1:8081", "metrics and health"),
     setting("mqtt.mode", SettingKind::Word(&["embedded"]), "embedded", "the door is part of the service"),
     setting("mqtt.listen", SettingKind::Listen, "127.0.0.1:1883", "MQTT without TLS"),
     setting("mqtt.connections_max", SettingKind::Count { min: 1, max: 1_000_000 }, "16000", "MQTT connections in all"),
+    setting(
+        "mqtt.connections_per_address_max",
+        SettingKind::Count { min: 1, max: 1_000_000 },
+        "12000",
+        "of them from one address (IPv6: from one /64); half of either may wait for their CONNECT",
+    ),
     setting("mqtt.connect_timeout_s", SettingKind::Count { min: 1, max: 300 }, "10", "seconds in which a CONNECT must come whole"),
     setting(
         "mqtt.stall_timeout_s",
@@ -53,6 +78,19 @@ pub const SETTINGS: &[Setting] = &[
     setting("mqtt.queue_messages_max", SettingKind::Count { min: 1, max: 100_000 }, "1000", "messages that wait in one session"),
     setting("mqtt.queue_kib_max", SettingKind::Count { min: 16, max: 65_536 }, "1024", "of them in one session, in KiB"),
     setting("mqtt.queues_mib_max", SettingKind::Count { min: 1, max: 65_536 }, "64", "of them in all sessions together, in MiB"),
+    setting("mqtt.tls.listen", SettingKind::ListenOrNone, "", "MQTT over TLS, usually on port 8883; empty: not at all"),
+    setting("mqtt.tls.cert", SettingKind::PathOrNone, "", "PEM file: the certificate and what leads to its CA"),
+    setting("mqtt.tls.key", SettingKind::PathOrNone, "", "PEM file: its private key"),
+    setting("mqtt.tls.client_ca", SettingKind::PathOrNone, "", "PEM file: a client certificate of this CA is taken in place of a token"),
+    setting("mqtt.tls.crl", SettingKind::PathOrNone, "", "PEM file: revocation lists of that CA, one for each CA of a chain"),
+    setting("mqtt.tls.reload_every_s", SettingKind::Count { min: 1, max: 86_400 }, "5", "seconds between looks at these files"),
+    setting("mqtt.tls.handshake_timeout_s", SettingKind::Count { min: 1, max: 300 }, "10", "seconds in which a TLS handshake must end"),
+    setting(
+        "mqtt.tls.handshakes_max",
+        SettingKind::Count { min: 4, max: 100_000 },
+        "1000",
+        "TLS handshakes under way, in all; a quarter of them from one address",
+    ),
     setting("store.url", SettingKind::Empty, "", "empty: embedded in data.dir"),
     setting("rulebook.file", SettingKind::Paths, "", "rulebooks; the one in force when a voucher is applied for decides"),
     setting("catalogue.file", SettingKind::Paths, "", "catalogues; the one in force when a voucher is applied for decides"),

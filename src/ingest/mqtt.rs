@@ -1,11 +1,13 @@
 //! The MQTT door: accepts, knows who speaks, decodes strictly, hands reports to the intake and answers in order after the sync.
 
+mod certificate;
 mod codec;
 mod connection;
 mod door;
 mod edge_node;
 mod ending;
 mod frame;
+mod handshake;
 mod inbound;
 mod membership;
 mod opening;
@@ -15,6 +17,7 @@ mod room;
 mod session;
 mod sessions;
 mod stream;
+mod tls;
 mod watch;
 mod will;
 
@@ -28,3 +31,4 @@ mod sessions_tests;
 pub use door::{Door, DoorOptions};
 pub use sessions::SessionOptions;
 pub(crate) use sessions::Sessions;
+pub use tls::{Tls, TlsFiles, keep_tls_fresh, show as show_tls};

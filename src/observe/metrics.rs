@@ -45,6 +45,8 @@ metrics! {
     connections: IntGauge "shangyun_ingest_mqtt_connections" "Open MQTT connections.";
     connections_ended: IntCounterVec "shangyun_ingest_mqtt_connections_ended_total" ["reason"] "MQTT connections refused or ended, by reason.";
     subscriptions_refused: IntCounter "shangyun_ingest_mqtt_subscriptions_refused_total" "Subscriptions outside a gateway's own topics.";
+    tls_reloads: IntCounterVec "shangyun_ingest_mqtt_tls_reloads_total" ["outcome"] "Changed files of mqtt.tls: taken, kept_former (not sound).";
+    tls_expires: IntGauge "shangyun_ingest_mqtt_tls_certificate_expires_seconds" "When the door's own certificate ends, in seconds since 1970.";
     sessions_idle: IntGauge "shangyun_ingest_mqtt_idle_sessions" "MQTT sessions kept for clients that are away.";
     sessions_dropped: IntCounter "shangyun_ingest_mqtt_dropped_sessions_total" "MQTT sessions ended before their time because there were too many.";
     messages_dropped: IntCounterVec "shangyun_ingest_mqtt_dropped_messages_total" ["reason"] "Messages to clients that were dropped: queue_full, expired, too_large.";
@@ -71,6 +73,8 @@ metrics! {
     judgements: IntCounterVec "shangyun_monitor_judgements_total" ["verdict"] "Judgements by verdict.";
     results: IntCounter "shangyun_monitor_results_total" "New monitoring results.";
     judge_seconds: Histogram "shangyun_monitor_judge_duration_seconds" "Time to judge one voucher.";
+    http_connections: IntGauge "shangyun_web_connections" "Open HTTP connections.";
+    http_connections_ended: IntCounterVec "shangyun_web_connections_ended_total" ["reason"] "HTTP connections refused or ended, by reason.";
     requests: IntCounterVec "shangyun_web_requests_total" ["status"] "HTTP requests by status.";
 }
 
@@ -83,14 +87,12 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts an MQTT connection as open until what is given back is dropped, however its task ends.
     pub fn connection_open(&self) -> impl Drop + use<> {
-        struct Open(IntGauge);
-        impl Drop for Open {
-            fn drop(&mut self) {
-                self.0.dec();
-            }
-        }
-        self.connections.inc();
-        Open(self.connections.clone())
+        Open::count(&self.connections)
+    }
+
+    /// The same for an HTTP connection.
+    pub fn http_connection_open(&self) -> impl Drop + use<> {
+        Open::count(&self.http_connections)
     }
 
     /// The Prometheus text format.
@@ -99,6 +101,21 @@ impl Metrics {
         // Writing text to memory has no way to fail but a clash of names, which `new` excludes.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+struct Open(IntGauge);
+
+impl Open {
+    fn count(gauge: &IntGauge) -> Open {
+        gauge.inc();
+        Open(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -4,6 +4,7 @@ pub mod history;
 pub mod http;
 pub mod mqtt;
 pub mod register;
+pub mod rumqttc_client;
 pub mod sparkplug;
 pub mod street;
 
@@ -31,6 +32,13 @@ pub fn agent_program() -> PathBuf {
 /// What the tests' own Python needs, as tests/run has installed it.
 pub fn python() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin/python");
+    assert!(path.exists(), "{} is not there: ./tests/run makes it", path.display());
+    path
+}
+
+/// Where tests/run has installed MQTT.js.
+pub fn node_modules() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-node/node_modules");
     assert!(path.exists(), "{} is not there: ./tests/run makes it", path.display());
     path
 }
@@ -77,6 +85,8 @@ pub struct Service {
     pub http: String,
     pub admin: String,
     pub mqtt: SocketAddr,
+    /// MQTT over TLS, where the settings ask for it.
+    pub mqtts: Option<SocketAddr>,
     stderr: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -99,16 +109,19 @@ impl Service {
         let stderr = Arc::new(Mutex::new(String::new()));
         let (lines, log) = (BufReader::new(child.stderr.take().unwrap()).lines(), stderr.clone());
         let reader = std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| *log.lock().unwrap() += &(line + "\n")));
+        let expected = if settings.iter().any(|text| text.starts_with("mqtt.tls.listen=")) { 4 } else { 3 };
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let addresses: Vec<String> = lines.by_ref().take(3).map(|line| line.split_whitespace().last().unwrap().to_string()).collect();
+        let addresses: Vec<String> =
+            lines.by_ref().take(expected).map(|line| line.split_whitespace().last().unwrap().to_string()).collect();
         // Standard output stays open as long as the service has something to say.
         std::thread::spawn(move || lines.for_each(drop));
-        let [http, admin, mqtt] = &addresses[..] else { panic!("the service did not start: {}", stderr.lock().unwrap()) };
+        let [http, admin, mqtt, tls @ ..] = &addresses[..] else { panic!("the service did not start: {}", stderr.lock().unwrap()) };
         Service {
             child: Kept(child),
             http: http.trim_end_matches('/').to_string(),
             admin: admin.trim_end_matches("/metrics").to_string(),
             mqtt: mqtt.trim_start_matches("mqtt://").parse().unwrap(),
+            mqtts: tls.first().map(|address| address.trim_start_matches("mqtts://").parse().unwrap()),
             stderr,
             reader: Some(reader),
         }
@@ -120,10 +133,15 @@ impl Service {
         self.child.0.wait().unwrap();
     }
 
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// SIGTERM, as a service manager stops it; gives what it wrote on standard error.
     pub fn stop(mut self) -> String {
-        let sent = Command::new("kill").args(["-TERM", &self.child.0.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         let status = wait_for("the service ends on SIGTERM", || self.child.0.try_wait().unwrap());
         assert!(status.success(), "{status}");
         self.reader.take().unwrap().join().unwrap();

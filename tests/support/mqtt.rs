@@ -45,6 +45,7 @@ pub enum Packet {
 pub struct Hello<'a> {
     pub version: u8,
     pub client_id: &'a str,
+    /// Empty: neither user name nor password.
     pub user: &'a str,
     pub password: &'a str,
     pub keep_alive_s: u16,
@@ -94,7 +95,8 @@ impl<'a> Hello<'a> {
         };
         let mut body = text("MQTT");
         let will = if self.will.is_some() { 0x04 | self.will_flags } else { 0 };
-        body.extend([self.version, 0xC0 | if self.clean { 2 } else { 0 } | will]);
+        let login = if self.user.is_empty() { 0 } else { 0xC0 };
+        body.extend([self.version, login | if self.clean { 2 } else { 0 } | will]);
         body.extend(self.keep_alive_s.to_be_bytes());
         body.extend(properties(self.properties));
         body.extend(text(self.client_id));
@@ -103,14 +105,21 @@ impl<'a> Hello<'a> {
             body.extend(text(topic));
             body.extend(text(payload));
         }
-        body.extend(text(self.user));
-        body.extend(text(self.password));
+        if !self.user.is_empty() {
+            body.extend(text(self.user));
+            body.extend(text(self.password));
+        }
         packet(0x10, &body)
     }
 }
 
+/// TCP, or TLS over it.
+pub trait Transport: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Transport for T {}
+
 pub struct Mqtt {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     version: u8,
     /// The CONNACK said that a session from before is present.
     pub present: bool,
@@ -153,10 +162,9 @@ pub fn publish_packet(version: u8, topic: &str, qos: u8, retain: bool, id: u16, 
 }
 
 impl Mqtt {
-    pub fn over(stream: TcpStream, version: u8) -> Mqtt {
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Mqtt { stream, version, present: false, raw: Vec::new() }
+    /// Over a stream that gives up waiting by itself.
+    pub fn over(stream: impl Transport + 'static, version: u8) -> Mqtt {
+        Mqtt { stream: Box::new(stream), version, present: false, raw: Vec::new() }
     }
 
     /// Connects, and gives the CONNACK's code.
@@ -166,14 +174,26 @@ impl Mqtt {
 
     /// Connects, with more bytes sent in one piece with the CONNECT.
     pub fn open_and_go_on(address: SocketAddr, hello: Hello<'_>, more: &[u8]) -> (Mqtt, u8) {
-        let mut mqtt = Mqtt::over(TcpStream::connect(address).unwrap(), hello.version);
-        mqtt.send(&[&hello.packet(), more].concat());
-        match mqtt.read() {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Mqtt::over(stream, hello.version).say_and_go_on(hello, more).unwrap()
+    }
+
+    /// Sends the CONNECT and gives the CONNACK's code, if one comes.
+    pub fn say(self, hello: Hello<'_>) -> Result<(Mqtt, u8), String> {
+        self.say_and_go_on(hello, &[])
+    }
+
+    fn say_and_go_on(mut self, hello: Hello<'_>, more: &[u8]) -> Result<(Mqtt, u8), String> {
+        self.send(&[&hello.packet(), more].concat());
+        match self.read() {
             Some(Packet::Connack { code, present }) => {
-                mqtt.present = present;
-                (mqtt, code)
+                self.present = present;
+                Ok((self, code))
             }
-            other => panic!("no CONNACK: {other:?}"),
+            other => Err(format!("no CONNACK: {other:?}")),
         }
     }
 
@@ -186,11 +206,11 @@ impl Mqtt {
     /// What is sent to a connection that the service has ended is lost, as it should be.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+        let _ = self.stream.flush();
     }
 
     /// Sends over and over until the service takes no more.
     pub fn send_until_full(&mut self, bytes: &[u8]) {
-        self.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
         while self.stream.write_all(bytes).is_ok() {}
     }
 
@@ -300,7 +320,8 @@ impl Mqtt {
         match self.stream.read(&mut byte) {
             Ok(0) => None,
             Ok(_) => Some(byte[0]),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            // Over TLS: no goodbye, or an alert.
+            Err(error) if [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof, ErrorKind::InvalidData].contains(&error.kind()) => None,
             Err(error) => panic!("nothing comes: {error}"),
         }
     }

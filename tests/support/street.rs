@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -43,6 +44,7 @@ impl Street {
     /// Sends bytes on a connection of their own and gives every answer.
     pub fn raw(&self, bytes: &[u8]) -> Vec<Packet> {
         let mut stream = TcpStream::connect(self.site.service.mqtt).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(bytes).unwrap();
         Mqtt::over(stream, V3).rest()
     }

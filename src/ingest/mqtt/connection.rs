@@ -15,6 +15,7 @@ use super::codec::{Codec, TooLarge};
 use super::door::Door;
 use super::edge_node::EdgeNode;
 use super::ending::Ending;
+use super::handshake::Trust;
 use super::membership::{Membership, TakenOver};
 use super::packet::{AckReason, Inbound, Publish, SubscribeAnswer, UnsubscribeAnswer};
 use super::reports::{self, Answer, Reports};
@@ -46,6 +47,7 @@ pub(super) struct Connection<'d> {
     pub(super) edge_node: Option<EdgeNode>,
     /// What the register said at CONNECT: another enterprise or token ends the connection.
     pub(super) admitted: GatewayEntry,
+    pub(super) trust: Option<Trust>,
     pub(super) membership: Membership,
     pub(super) watch: Watch,
     /// Set once the connection is to end; what is waiting is settled before.
@@ -53,6 +55,14 @@ pub(super) struct Connection<'d> {
     pub(super) with_will: bool,
     /// As the client has changed it at its goodbye.
     pub(super) expiry: Option<Duration>,
+}
+
+/// Ends when a client's certificate is no longer to be trusted.
+async fn trust_lost(trust: &mut Option<Trust>) {
+    match trust {
+        Some(trust) => trust.lost().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends when the service stops.
@@ -87,6 +97,7 @@ impl Connection<'_> {
                     Ok(_) => self.take_packets().await,
                 },
                 () = tokio::time::sleep_until(until), if reading => self.ending = Some(impatient),
+                () = trust_lost(&mut self.trust), if self.ending.is_none() => self.ending = Some(Ending::CertificateLost),
                 () = stop_asked(&mut stopping), if self.ending.is_none() => self.ending = Some(Ending::ShuttingDown),
             }
         };

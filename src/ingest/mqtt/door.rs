@@ -8,13 +8,18 @@ use std::time::Duration;
 use observe::{Health, Metrics, Part};
 use store::{ServiceKeys, Store};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::limits::{ENVELOPE_BYTES_MAX, REPORT_BYTES_MAX};
 
+use super::connection::Connection;
+use super::handshake::shake_hands;
 use super::opening::Opening;
 use super::sessions::Sessions;
+use super::stream::Stream;
+use super::tls::Tls;
 use crate::intake::Intake;
+use crate::places::{Full, Places};
 use crate::receipts::{Receipts, Settlings};
 
 /// How often sessions that are over are looked for.
@@ -23,7 +28,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct DoorOptions {
     pub connections_max: usize,
-    /// From accepting to the whole CONNECT.
+    pub connections_of_address_max: usize,
+    /// TLS handshakes under way; a quarter of them for one address.
+    pub handshakes_max: usize,
+    pub handshake_timeout: Duration,
+    /// From accepting, or the end of the handshake, to the whole CONNECT.
     pub connect_timeout: Duration,
     /// A packet that has begun must come whole within this time, and an answer be taken.
     pub stall_timeout: Duration,
@@ -39,6 +48,9 @@ impl Default for DoorOptions {
     fn default() -> Self {
         DoorOptions {
             connections_max: 16_000,
+            connections_of_address_max: 12_000,
+            handshakes_max: 1_000,
+            handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
             receive_maximum: NonZeroU16::MIN.saturating_add(999),
@@ -56,7 +68,6 @@ impl DoorOptions {
 }
 
 /// Everything that a connection needs.
-#[derive(Clone)]
 pub struct Door {
     pub(crate) intake: Intake,
     pub(crate) sessions: Sessions,
@@ -64,11 +75,36 @@ pub struct Door {
     pub(crate) metrics: Metrics,
     pub(crate) options: DoorOptions,
     pub(crate) stopping: watch::Receiver<bool>,
+    health: Health,
+    /// Connections of either kind.
+    places: Places,
+    /// Those whose CONNECT has not been accepted yet: never more than half, so that strangers leave room for others.
+    openings: Places,
+    handshakes: Places,
 }
 
 impl Door {
-    pub fn new(intake: Intake, feeds: &crate::Feeds, metrics: Metrics, options: DoorOptions, stopping: watch::Receiver<bool>) -> Door {
-        Door { intake, sessions: feeds.sessions(), settlings: Settlings::default(), metrics, options, stopping }
+    pub fn new(
+        intake: Intake,
+        feeds: &crate::Feeds,
+        metrics: Metrics,
+        health: Health,
+        options: DoorOptions,
+        stopping: watch::Receiver<bool>,
+    ) -> Arc<Door> {
+        let DoorOptions { connections_max, connections_of_address_max, handshakes_max, .. } = options;
+        Arc::new(Door {
+            intake,
+            sessions: feeds.sessions(),
+            settlings: Settlings::default(),
+            metrics,
+            options,
+            stopping,
+            health,
+            places: Places::new(connections_max, connections_of_address_max),
+            openings: Places::new(connections_max / 2, connections_of_address_max / 2),
+            handshakes: Places::new(handshakes_max, handshakes_max / 4),
+        })
     }
 
     /// Who writes receipts for this door's gateways.
@@ -76,52 +112,74 @@ impl Door {
         Receipts { store, intake: self.intake.clone(), keys, sessions: self.sessions.clone(), settlings: self.settlings.clone(), every }
     }
 
-    /// Accepts until told to stop. Each connection is a task of its own: a fault in one ends that one only.
-    pub async fn listen(mut self, listener: TcpListener, health: Health) {
-        let places = Arc::new(Semaphore::new(self.options.connections_max));
-        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    /// Accepts until told to stop, by TLS if there is any. Each connection is a task of its own: a fault in one ends that one only.
+    pub async fn listen(self: Arc<Door>, listener: TcpListener, tls: Option<watch::Receiver<Arc<Tls>>>) {
+        let mut stopping = self.stopping.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = sweep.tick() => {
-                    self.sessions.sweep(Instant::now());
-                    continue;
-                }
-                _ = self.stopping.wait_for(|stopping| *stopping) => return,
+                _ = stopping.wait_for(|stopping| *stopping) => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    health.works(Part::MqttDoor);
-                    let Ok(place) = places.clone().try_acquire_owned() else {
-                        self.metrics.connections_ended.with_label_values(&["too_many"]).inc();
-                        continue;
-                    };
-                    let door = self.clone();
-                    tokio::spawn(async move {
-                        let _open = door.metrics.connection_open();
-                        door.serve(stream, peer).await;
-                        drop(place);
-                    });
+                    self.health.works(Part::MqttDoor);
+                    tokio::spawn(self.clone().serve(stream, peer, tls.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: give the others time to end.
                     tracing::warn!(%error, "a connection could not be accepted");
-                    health.fails(Part::MqttDoor, error.to_string());
+                    self.health.fails(Part::MqttDoor, error.to_string());
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         }
     }
 
+    /// Ends sessions whose time is over and tells wills that are due, until told to stop.
+    pub async fn tend_sessions(self: Arc<Door>) {
+        let mut stopping = self.stopping.clone();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => self.sessions.sweep(Instant::now()),
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+        }
+    }
+
     /// Serves one connection and counts how it ended.
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
-        let _ = stream.set_nodelay(true);
-        let reason = match Opening::new(self, Box::new(stream)).run().await {
-            Ok(connection) => connection.run().await.as_str(),
-            Err(reason) => reason,
+    async fn serve(self: Arc<Door>, stream: TcpStream, peer: SocketAddr, tls: Option<watch::Receiver<Arc<Tls>>>) {
+        let reason = match self.places.take(peer.ip()) {
+            Ok(_place) => {
+                let _open = self.metrics.connection_open();
+                match self.open(stream, peer, tls).await {
+                    Ok(connection) => connection.run().await.as_str(),
+                    Err(reason) => reason,
+                }
+            }
+            Err(Full::InAll) => "too_many",
+            Err(Full::OfAddress) => "too_many_of_address",
         };
         self.metrics.connections_ended.with_label_values(&[reason]).inc();
         tracing::debug!(%peer, reason, "mqtt connection ended");
+    }
+
+    /// From the TLS handshake to the CONNACK.
+    async fn open(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<watch::Receiver<Arc<Tls>>>,
+    ) -> Result<Connection<'_>, &'static str> {
+        let _opening = self.openings.take(peer.ip()).map_err(|_| "too_many_openings")?;
+        // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
+        let _ = stream.set_nodelay(true);
+        let (stream, trust) = match tls {
+            None => (Box::new(stream) as Stream, None),
+            Some(tls) => {
+                let _handshake = self.handshakes.take(peer.ip()).map_err(|_| "too_many_handshakes")?;
+                shake_hands(stream, &tls, self.intake.clock(), self.options.handshake_timeout).await?
+            }
+        };
+        Opening::new(self, stream, trust).run().await
     }
 }

@@ -1,5 +1,7 @@
 //! A gateway that speaks Sparkplug: its messages become reports, what it says of births and deaths sets what is connected.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use observe::Metrics;
@@ -10,12 +12,16 @@ use super::will::Will;
 use crate::connected::Connected;
 use crate::item::RawMessage;
 
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
 pub(super) struct EdgeNode {
     gateway: String,
     enterprise: String,
     session: Session,
     will: Option<(String, Bytes)>,
     connected: Connected,
+    /// Tells this connection from others of the gateway.
+    connection: u64,
     metrics: Metrics,
 }
 
@@ -42,6 +48,7 @@ impl EdgeNode {
             session: Session::new(&entry.enterprise, gateway, skew_s_max, will.as_ref().map(|(_, payload)| &payload[..])),
             will,
             connected: door.intake.connected().clone(),
+            connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             metrics: door.metrics.clone(),
         })
     }
@@ -77,10 +84,10 @@ impl EdgeNode {
 
     fn note(&self, applied: &Applied) {
         match &applied.change {
-            Some(Change::NodeBorn) => self.connected.node_born(&self.gateway),
-            Some(Change::NodeDied) => self.connected.node_died(&self.gateway),
-            Some(Change::DeviceBorn(device)) => self.connected.device_born(&self.gateway, device),
-            Some(Change::DeviceDied(device)) => self.connected.device_died(&self.gateway, device),
+            Some(Change::NodeBorn) => self.connected.node_born(&self.gateway, self.connection),
+            Some(Change::NodeDied) => self.connected.node_died(&self.gateway, self.connection),
+            Some(Change::DeviceBorn(device)) => self.connected.device_born(&self.gateway, self.connection, device),
+            Some(Change::DeviceDied(device)) => self.connected.device_died(&self.gateway, self.connection, device),
             None => {}
         }
         for (reason, count) in applied.ignored.by_reason() {
@@ -98,6 +105,6 @@ impl EdgeNode {
 impl Drop for EdgeNode {
     /// Without its connection nothing of it is connected.
     fn drop(&mut self) {
-        self.connected.node_died(&self.gateway);
+        self.connected.node_died(&self.gateway, self.connection);
     }
 }

@@ -57,6 +57,7 @@ endings! {
     TakenOver "taken_over" Some(Code::SessionTakenOver), "another connection has come with this client id";
     SlowReader "slow_reader" Some(Code::QuotaExceeded), "answers are not taken";
     GatewayRemoved "gateway_removed" Some(Code::NotAuthorized), "the gateway's entry in the register has changed; connect anew";
+    CertificateLost "certificate_lost" Some(Code::NotAuthorized), "the certificate has expired or was revoked";
     Unavailable "unavailable" Some(Code::ServerBusy), "no reports are taken now; try again";
     ShuttingDown "shutting_down" Some(Code::ServerShuttingDown), "the service stops; try again";
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use store::GatewayEntry;
+use store::{GatewayEntry, Vouched};
 use tokio::time::{Instant, timeout};
 use wire::topic;
 
@@ -13,6 +13,7 @@ use super::door::Door;
 use super::edge_node::EdgeNode;
 use super::ending::Ending;
 use super::frame::{Frame, Version};
+use super::handshake::Trust;
 use super::packet::{Connect, ConnectRefusal};
 use super::reports::Reports;
 use super::sessions::Entrance;
@@ -27,13 +28,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(3600);
 pub(super) struct Opening<'d> {
     door: &'d Door,
     stream: Stream,
+    /// In the client's certificate, if it has shown one.
+    trust: Option<Trust>,
     input: BytesMut,
     out: BytesMut,
 }
 
 impl<'d> Opening<'d> {
-    pub(super) fn new(door: &'d Door, stream: Stream) -> Opening<'d> {
-        Opening { door, stream, input: BytesMut::new(), out: BytesMut::new() }
+    pub(super) fn new(door: &'d Door, stream: Stream, trust: Option<Trust>) -> Opening<'d> {
+        Opening { door, stream, trust, input: BytesMut::new(), out: BytesMut::new() }
     }
 
     /// The connection once it is accepted, or the label under which its end is counted.
@@ -44,7 +47,7 @@ impl<'d> Opening<'d> {
             Ok(Ok(connect)) => connect,
         };
         codec.set_client_bytes_max(connect.packet_bytes_max);
-        let (gateway, admitted) = match Self::admit(self.door, &connect, codec.version_5()).await {
+        let (gateway, admitted) = match admit(self.door, &connect, self.trust.as_ref(), codec.version_5()).await {
             Ok(gateway) => gateway,
             Err(refusal) => return Err(self.refuse(&mut codec, refusal).await),
         };
@@ -85,9 +88,10 @@ impl<'d> Opening<'d> {
             packet_bytes_max: connect.packet_bytes_max,
             window: usize::from(connect.receive_maximum),
             session_outlives: expiry_s > 0,
-            reports: Reports::new(gateway),
+            reports: Reports::new(gateway, if self.trust.is_some() { Vouched::Certificate } else { Vouched::Token }),
             edge_node,
             admitted,
+            trust: self.trust,
             membership,
             watch: Watch::new(idle_max, options.stall_timeout, now),
             ending: None,
@@ -129,29 +133,42 @@ impl<'d> Opening<'d> {
         stream::close(&mut self.stream).await;
         refusal.as_str()
     }
+}
 
-    /// The gateway that this is, or why it is not let in.
-    async fn admit(door: &Door, connect: &Connect, version_5: bool) -> Result<(String, GatewayEntry), ConnectRefusal> {
-        if connect.authentication_method {
-            return Err(ConnectRefusal::AuthenticationMethod);
-        }
-        let gateway = connect.user_name.as_deref().ok_or(ConnectRefusal::BadCredentials)?;
-        let token = connect.password.as_deref().and_then(|password| std::str::from_utf8(password).ok());
-        let token = token.ok_or(ConnectRefusal::BadCredentials)?;
-        if let Err(error) = door.intake.register().refresh().await {
-            tracing::error!(%error, "the register cannot be read");
-            return Err(ConnectRefusal::Busy);
-        }
-        let directory = door.intake.register().directory();
-        let entry = directory.gateway(gateway).filter(|entry| entry.token_matches(token)).ok_or(ConnectRefusal::BadCredentials)?;
-        if !topic::client_id_valid(&connect.client_id, gateway) {
-            return Err(ConnectRefusal::ClientId);
-        }
-        match connect.will.as_ref().and_then(|will| will.refusal(gateway, entry, version_5)) {
-            Some(refusal) => Err(refusal),
-            None => Ok((gateway.to_string(), entry.clone())),
-        }
+/// The gateway that this is, or why it is not let in: by its token, or by a certificate in place of it.
+async fn admit(door: &Door, connect: &Connect, trust: Option<&Trust>, version_5: bool) -> Result<(String, GatewayEntry), ConnectRefusal> {
+    if connect.authentication_method {
+        return Err(ConnectRefusal::AuthenticationMethod);
     }
+    if let Err(error) = door.intake.register().refresh().await {
+        tracing::error!(%error, "the register cannot be read");
+        return Err(ConnectRefusal::Busy);
+    }
+    let directory = door.intake.register().directory();
+    // With a certificate the user name may be left out: the client id names the gateway then.
+    let named = match (&connect.user_name, trust) {
+        (Some(user_name), _) => user_name.as_str(),
+        (None, Some(_)) => connect.client_id.split('/').next().unwrap_or(""),
+        (None, None) => return Err(ConnectRefusal::BadCredentials),
+    };
+    let entry = directory.gateway(named).ok_or(ConnectRefusal::BadCredentials)?;
+    let vouched = match trust {
+        Some(trust) => trust.certificate.is(named),
+        None => token(connect).is_some_and(|token| entry.token_matches(token)),
+    };
+    if !vouched {
+        Err(ConnectRefusal::BadCredentials)
+    } else if !topic::client_id_valid(&connect.client_id, named) {
+        Err(ConnectRefusal::ClientId)
+    } else if let Some(refusal) = connect.will.as_ref().and_then(|will| will.refusal(named, entry, version_5)) {
+        Err(refusal)
+    } else {
+        Ok((named.to_string(), entry.clone()))
+    }
+}
+
+fn token(connect: &Connect) -> Option<&str> {
+    connect.password.as_deref().and_then(|password| std::str::from_utf8(password).ok())
 }
 
 /// How long a client may be silent: one and a half times its keep alive, as the standard says. MQTT 3.1.1 cannot be told of a shorter

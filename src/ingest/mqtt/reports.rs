@@ -33,6 +33,8 @@ type Outcomes = (mpsc::UnboundedSender<Vec<Settled>>, mpsc::UnboundedReceiver<Ve
 
 pub(super) struct Reports {
     pub(super) gateway: String,
+    /// How the door knows it.
+    vouched: Vouched,
     /// Handed to the intake, in order; without a packet id for QoS 0, which gets no PUBACK.
     waiting: VecDeque<Waiting>,
     /// Made with the first report: most connections are idle.
@@ -55,8 +57,8 @@ pub(super) struct Answer {
 }
 
 impl Reports {
-    pub(super) fn new(gateway: String) -> Reports {
-        Reports { gateway, waiting: VecDeque::new(), outcomes: None }
+    pub(super) fn new(gateway: String, vouched: Vouched) -> Reports {
+        Reports { gateway, vouched, waiting: VecDeque::new(), outcomes: None }
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -117,7 +119,7 @@ impl Reports {
         // The receiver lives as long as the connection; afterwards nobody needs the outcome.
         let reply = Box::new(move |settled| drop(outcomes.send(settled)));
         let sender = Sender::Gateway(self.gateway.as_str().into());
-        let batch = Batch { sender, vouched: Vouched::Token, received_at, messages, reply };
+        let batch = Batch { sender, vouched: self.vouched, received_at, messages, reply };
         intake.submit(batch).await.map_err(|_| Ending::Unavailable)
     }
 
