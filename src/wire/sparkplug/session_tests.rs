@@ -223,6 +223,8 @@ fn after_a_gap_nothing_is_believed_until_the_next_birth_which_says_how_much_was_
     assert_eq!(birth.text()["events"][1]["event"], "dropped");
     assert_eq!(birth.text()["events"][1]["detail"], "3 messages refused before this birth");
     assert_eq!(node.send("DDATA/gw-1/d", 0, vec![]).codes(), [FaultCode::BirthMissing], "the birth has forgotten the devices");
+    node.birth(600, vec![]);
+    assert_eq!(node.birth(700, vec![]).text()["events"].as_array().map(Vec::len), Some(1), "it was told");
 }
 
 #[test]
