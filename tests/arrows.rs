@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FENCES: &[(&str, &[&str])] = &[
     ("rumqttd", &["ingest"]),
     ("rumqttc", &["ingest", "edge", "drive"]),
+    ("minicbor", &["wire"]),
     ("axum", &["web", "edge", "shangyun"]),
     ("askama", &["web"]),
     ("utoipa", &["web"]),

@@ -7,7 +7,7 @@ use policy::calendar::{read_day, read_instant, show_instant};
 use policy::columns::ColumnKind;
 use policy::money::Yuan;
 use serde_json::{Map, Value};
-use wire::{credit_code, topic};
+use wire::{PublicKey, credit_code, topic};
 
 /// Entries of a list within a row.
 const LIST_MAX: usize = 1000;
@@ -70,7 +70,7 @@ fn checked_text(kind: ColumnKind, text: &str) -> Result<String, String> {
                 Err("the token is too short, too long, or holds other characters".into())
             }
         }
-        ColumnKind::PublicKey => sound(base64_length(text) == Some(32)),
+        ColumnKind::PublicKey => PublicKey::read(text).map(|key| key.to_string()).map_err(str::to_string),
         ColumnKind::CreditCode => credit_code::check(text).map(|()| text.to_string()).map_err(|error| error.to_string()),
         ColumnKind::City => sound(digits(6)),
         ColumnKind::Province => sound(digits(2)),
@@ -143,18 +143,14 @@ fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// Bytes that a standard base64 text stands for; `None` if it is none.
-fn base64_length(text: &str) -> Option<usize> {
-    let body = text.trim_end_matches('=');
-    let padding = text.len() - body.len();
-    let sound = text.len().is_multiple_of(4) && padding <= 2 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
-    sound.then(|| text.len() / 4 * 3 - padding)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// RFC 8032, 7.1, test 1.
+    const SOUND_KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    const WEAK_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
     #[test]
     fn sound_values_take_their_one_stored_form() {
@@ -163,6 +159,7 @@ mod tests {
             (ColumnKind::Instant, json!("2019-11-05T00:00:00Z"), json!("2019-11-05T08:00:00+08:00")),
             (ColumnKind::CostLines, json!([{"kind": "软件", "amount": "1.5"}]), json!([{"kind": "软件", "amount": "1.50"}])),
             (ColumnKind::TextOrBool, json!(true), json!(true)),
+            (ColumnKind::PublicKey, json!(SOUND_KEY), json!(SOUND_KEY)),
         ] {
             assert_eq!(checked(kind, &value), Ok(stored));
         }
@@ -183,6 +180,7 @@ mod tests {
             (ColumnKind::Names, json!("a")),
             (ColumnKind::CostLines, json!([{"kind": "软件"}])),
             (ColumnKind::PublicKey, json!("AAAA")),
+            (ColumnKind::PublicKey, json!(WEAK_KEY)),
             (ColumnKind::Token, json!("short")),
             (ColumnKind::GatewayId, json!("verdicts")),
             (ColumnKind::Name, json!(" ")),

@@ -41,6 +41,7 @@ macro_rules! fault_codes {
 
 fault_codes! {
     Json "json" => "a report is one JSON object in UTF-8 (RFC 8259)";
+    Cbor "cbor" => "a report in CBOR is one map of what JSON knows: text keys, lists, text, numbers, booleans and null (RFC 8949)";
     Size "size" => "a report has at most 256 KiB";
     Bound "bound" => "devices, usage, events and records have at most 1000 entries, readings at most 64";
     DuplicateField "duplicate_field" => "a field stands at most once in an object";
@@ -69,7 +70,12 @@ fault_codes! {
     Conflict "conflict" => "an identity is used for one report only";
     Qos0 "qos0" => "reports come with QoS 1";
     NotAuthorised "not_authorised" => "a gateway publishes below its own topic only";
-    Format "format" => "the first byte of a report is `{` (JSON)";
+    Format "format" => "the first byte of a report is `{` (JSON), 0xA0 to 0xBF (a CBOR map) or 0xD2 (COSE_Sign1)";
+    Cose "cose" => "a signed report is a COSE_Sign1 (RFC 9052, tag 18) that holds its payload; alg EdDSA (-8) and kid are protected, nothing is critical";
+    Kid "kid" => "kid is the id of the gateway that sends";
+    Signature "signature" => "the signature is right by the gateway's public_key (Ed25519)";
+    Unsigned "unsigned" => "a gateway with a public_key signs every report";
+    NoPublicKey "no_public_key" => "a signed report comes from a gateway with a public_key: a signature that cannot be verified proves nothing";
 }
 
 #[cfg(test)]

@@ -2,6 +2,10 @@
 
 /// A report, in bytes as received (after transport decompression).
 pub const REPORT_BYTES_MAX: usize = 256 * 1024;
+/// What a signature may add to a report.
+pub const ENVELOPE_BYTES_MAX: usize = 1024;
+/// Lists and objects within one another: as deep as `serde_json` reads.
+pub const DEPTH_MAX: usize = 127;
 /// Entries of `devices`, and of `usage`.
 pub const ENTRIES_MAX: usize = 1000;
 pub const EVENTS_MAX: usize = 1000;

@@ -11,6 +11,7 @@ use crate::json::Json;
 use crate::limits::{
     ACTIONS_MAX, ACTIVE_S_MAX, ENTRIES_MAX, EVENTS_MAX, FAULTS_MAX, NAME_CHARS_MAX, READINGS_MAX, REPORT_BYTES_MAX, TEXT_CHARS_MAX,
 };
+use crate::open::Format;
 use crate::report::{Clock, DeviceEntry, EVENTS, Event, Instant, Quality, Reading, Report, State, UsageEntry};
 
 /// Years (UTC) that are written with four digits in every zone.
@@ -60,8 +61,12 @@ pub fn read_report(body: &[u8], context: &ReadContext<'_>) -> Readout {
     if body.len() > REPORT_BYTES_MAX {
         return refused(Fault::new(FaultCode::Size, "", format!("{} bytes", body.len())));
     }
-    match Json::read(body) {
-        Err(error) => refused(Fault::new(FaultCode::Json, "", error.to_string())),
+    let json = match Format::of(body) {
+        Some(Format::Cbor) => Json::read_cbor(body).map_err(|error| Fault::new(FaultCode::Cbor, "", error.to_string())),
+        _ => Json::read(body).map_err(|error| Fault::new(FaultCode::Json, "", error.to_string())),
+    };
+    match json {
+        Err(fault) => refused(fault),
         Ok(json @ Json::Object(_)) => {
             let mut reader = Reader { faults: Vec::new(), faults_beyond: 0, unknown_fields: 0, path: String::new(), context };
             let report = reader.report(&json);
@@ -214,7 +219,12 @@ impl Reader<'_> {
             let reading = match value {
                 Json::Unsigned(number) => Reading::Number(*number as f64),
                 Json::Signed(number) => Reading::Number(*number as f64),
-                Json::Float(number) => Reading::Number(*number),
+                Json::Float(number) if number.is_finite() => Reading::Number(*number),
+                // CBOR can say it, JSON cannot.
+                Json::Float(number) => {
+                    self.fault_at(name, FaultCode::Reading, format!("it is {number}"));
+                    continue;
+                }
                 Json::Bool(flag) => Reading::Flag(*flag),
                 other => {
                     self.fault_at(name, FaultCode::Reading, format!("it is {}", other.type_name()));
