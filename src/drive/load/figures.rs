@@ -1,6 +1,6 @@
 //! What one run came to, and how it is printed.
 
-use super::process::{Cpu, Memory};
+use super::process::{Cost, Cpu, Memory};
 use super::sender::Measured;
 
 /// One run.
@@ -8,9 +8,7 @@ use super::sender::Measured;
 pub(super) struct Figures {
     pub(super) measured: Measured,
     pub(super) seconds: f64,
-    /// Of the service or broker, and of its clients, which run beside it.
-    pub(super) served: Option<Cpu>,
-    pub(super) generator: Cpu,
+    pub(super) cost: Cost,
     pub(super) memory: Option<Memory>,
     /// What a subscriber had received.
     pub(super) relayed: Option<u64>,
@@ -29,7 +27,7 @@ impl Figures {
 
     /// Microseconds of processor time for each report.
     pub(super) fn us_per_report(&self, cpu: Cpu) -> f64 {
-        (cpu.user_s + cpu.system_s) * 1e6 / self.measured.accepted.max(1) as f64
+        cpu.total_s() * 1e6 / self.measured.accepted.max(1) as f64
     }
 
     pub(super) fn print(&self, served_by: &str, devices: u16) {
@@ -53,11 +51,14 @@ impl Figures {
                 self.us_per_report(cpu),
                 each(cpu.user_s),
                 each(cpu.system_s),
-                cpu.user_s + cpu.system_s
+                cpu.total_s()
             )
         };
-        let served = self.served.map(|served| cpu(served_by, served) + ", ").unwrap_or_default();
-        println!("  processor µs per report: {served}{}", cpu("generator", self.generator));
+        let served = self.cost.served.map(|served| cpu(served_by, served) + ", ").unwrap_or_default();
+        println!("  processor µs per report: {served}{}", cpu("generator", self.cost.generator));
+        if let Some(others) = self.cost.others_share() {
+            println!("  processors idle {:.0} %, taken by other programs {:.0} %", self.cost.idle_share() * 100.0, others * 100.0);
+        }
         if let Some(groups) = self.groups.filter(|groups| *groups > 0.0) {
             println!("  synced {:.0} groups/s of {:.1} reports", groups / self.seconds, self.measured.accepted as f64 / groups);
         }

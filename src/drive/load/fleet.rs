@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::packets::{Protocol, Publishes};
-use super::process::{Cpu, Process};
+use super::process::{Cost, Costs, Process};
 use super::sender::{Measured, Plan, Sender, connect};
 use super::window::Window;
 
@@ -29,8 +29,7 @@ pub(super) struct Ran {
     pub(super) seconds: f64,
     /// What the subscriber had received by the end of the window.
     pub(super) relayed: u64,
-    pub(super) generator: Cpu,
-    pub(super) served: Option<Cpu>,
+    pub(super) cost: Cost,
 }
 
 impl Fleet {
@@ -48,7 +47,7 @@ impl Fleet {
             let named = plan.client_id.clone();
             connected.push(Sender::connect(self.address, self.protocol, plan).await.with_context(|| format!("connecting as {named}"))?);
         }
-        let (generator_before, served_before) = (Process::own().cpu(), self.served_by.map(Process::cpu));
+        let costs = Costs::from_now(self.served_by);
         let window = Window::of(Duration::from_secs_f64(self.seconds));
         let listening = subscriber.map(|stream| tokio::spawn(listen(stream, window.clone())));
         let sending: Vec<_> = connected.into_iter().map(|connected| tokio::spawn(connected(window.clone()).run())).collect();
@@ -60,13 +59,7 @@ impl Fleet {
             Some(listening) => listening.await??,
             None => 0,
         };
-        Ok(Ran {
-            each,
-            seconds: window.length().as_secs_f64(),
-            relayed,
-            generator: Process::own().cpu() - generator_before,
-            served: self.served_by.zip(served_before).map(|(process, before)| process.cpu() - before),
-        })
+        Ok(Ran { each, seconds: window.length().as_secs_f64(), relayed, cost: costs.until_now() })
     }
 }
 

@@ -115,12 +115,12 @@ fn broker(args: &LoadArgs, rate: Option<f64>) -> Result<Figures> {
 pub(super) fn figures(ran: Ran) -> Figures {
     let mut measured = Measured::default();
     ran.each.iter().for_each(|each| measured.merge(each));
-    Figures { measured, seconds: ran.seconds, served: ran.served, generator: ran.generator, memory: None, relayed: None, groups: None }
+    Figures { measured, seconds: ran.seconds, cost: ran.cost, memory: None, relayed: None, groups: None }
 }
 
 fn summary(ours: &[Figures], at_share: &[Figures], theirs: &[Figures]) {
     let ms = |share: f64| move |figures: &Figures| figures.measured.latencies.quantile_ms(share);
-    let us = |figures: &Figures| figures.served.map_or(0.0, |served| figures.us_per_report(served));
+    let us = |figures: &Figures| figures.cost.served.map_or(0.0, |served| figures.us_per_report(served));
     let line = |name: &str, runs: &[Figures], rate: f64| {
         println!(
             "{name}: {rate:.0} reports/s, acknowledgement p50 {:.2} ms, p99 {:.2} ms, {:.1} µs of processor per report",
@@ -168,8 +168,7 @@ pub(super) fn http(args: &LoadArgs, batch: u16) -> Result<()> {
         let figures = Figures {
             measured: pushed.measured,
             seconds: pushed.seconds,
-            served: pushed.served,
-            generator: pushed.generator,
+            cost: pushed.cost,
             memory: site.process().and_then(|process| process.memory()),
             relayed: None,
             groups: None,

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::fleet::one_thread;
-use super::process::{Cpu, Process};
+use super::process::{Cost, Costs, Process};
 use super::reports::{Entries, supplier_report};
 use super::sender::Measured;
 use super::site::enterprise;
@@ -100,8 +100,7 @@ pub(super) struct Pushed {
     pub(super) unavailable: u64,
     pub(super) without_retry_after: u64,
     pub(super) seconds: f64,
-    pub(super) generator: Cpu,
-    pub(super) served: Option<Cpu>,
+    pub(super) cost: Cost,
 }
 
 impl Pushers {
@@ -116,7 +115,7 @@ impl Pushers {
             stream.set_nodelay(true)?;
             connected.push(stream);
         }
-        let (generator_before, served_before) = (Process::own().cpu(), self.served_by.map(Process::cpu));
+        let costs = Costs::from_now(self.served_by);
         let window = Window::of(Duration::from_secs_f64(self.seconds));
         let pushing: Vec<_> = connected
             .into_iter()
@@ -135,8 +134,7 @@ impl Pushers {
             all.without_retry_after += pushed.without_retry_after;
         }
         all.seconds = window.length().as_secs_f64();
-        all.generator = Process::own().cpu() - generator_before;
-        all.served = self.served_by.zip(served_before).map(|(process, before)| process.cpu() - before);
+        all.cost = costs.until_now();
         Ok(all)
     }
 }
