@@ -82,17 +82,17 @@ pub struct LoadArgs {
     /// Offer so many times the peak; also a noisy gateway beside quiet ones, and a supplier beyond its share
     #[arg(long, value_name = "FACTOR", conflicts_with_all = ["mqtt", "http_batch", "mosquitto", "signed", "rate", "at_share"])]
     overload: Option<f64>,
-    /// Kill the service with a GiB of log behind its checkpoint, and tell how long a start takes
-    #[arg(long, conflicts_with_all = ["mqtt", "http_batch", "overload", "mosquitto", "signed", "rate", "at_share"])]
-    recovery: bool,
+    /// Kill the service with so many MiB of reports behind its checkpoint, and tell how long a start takes
+    #[arg(long, value_name = "MIB", num_args = 0..=1, default_missing_value = "1024", value_parser = clap::value_parser!(u64).range(1..=65_536), conflicts_with_all = ["mqtt", "http_batch", "overload", "mosquitto", "signed", "rate", "at_share"])]
+    recovery: Option<u64>,
 }
 
 pub fn run(args: &LoadArgs) -> Result<()> {
     println!("reports of {} devices; {} connections × {} in flight, {} s", args.devices, args.connections, args.in_flight, args.seconds);
-    match (args.http_batch, args.overload) {
-        (Some(batch), _) => measure::http(args, batch),
-        (_, Some(factor)) => overload::overload(args, factor),
-        _ if args.recovery => recovery::recovery(args),
+    match (args.http_batch, args.overload, args.recovery) {
+        (Some(batch), ..) => measure::http(args, batch),
+        (_, Some(factor), _) => overload::overload(args, factor),
+        (_, _, Some(mib)) => recovery::recovery(args, mib),
         _ => measure::mqtt(args),
     }
 }

@@ -1,4 +1,4 @@
-//! How long a start takes after `kill -9`, with a GiB of log behind the last checkpoint.
+//! How long a start takes after `kill -9`, with much of the log behind the last checkpoint.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use super::measure::service;
 use super::site::Site;
 use super::workload::gateway_ids;
 
-const LOG_BYTES: f64 = (1u64 << 30) as f64;
+const MIB: f64 = (1 << 20) as f64;
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
 const NO_CHECKPOINT: &str = "tally.checkpoint_every_s=3600";
 
-pub(super) fn recovery(args: &LoadArgs) -> Result<()> {
+pub(super) fn recovery(args: &LoadArgs, mib: u64) -> Result<()> {
     let mut starts_s = Vec::new();
     for round in 1..=args.rounds {
         let mut site = Site::start(&[NO_CHECKPOINT])?;
         site.register_gateways(&gateway_ids(args.connections.into()), None)?;
         let (mut reports, mut bytes) = (0, 0.0);
-        while bytes < LOG_BYTES {
+        while bytes < mib as f64 * MIB {
             let measured = service(args, &site, None)?.measured;
             if measured.accepted == 0 {
                 bail!("nothing is accepted");
@@ -34,9 +34,9 @@ pub(super) fn recovery(args: &LoadArgs) -> Result<()> {
         println!(
             "round {round} of {}: {reports} reports, {:.0} MiB of JSON since checkpoint {checkpoints:.0}; ready {:.2} s after the start, {:.0} MiB/s; {}",
             args.rounds,
-            bytes / f64::from(1 << 20),
+            bytes / MIB,
             took.as_secs_f64(),
-            bytes / f64::from(1 << 20) / took.as_secs_f64(),
+            bytes / MIB / took.as_secs_f64(),
             match site.process().and_then(|process| process.memory()) {
                 Some(memory) => format!("memory {} MiB, at most {} MiB", memory.resident_mib, memory.peak_mib),
                 None => String::new(),
