@@ -187,7 +187,7 @@ fn run_command(cli: Cli) -> Result<bool> {
             let key = ApiKey { role: key_role(&role)?, name, scope };
             runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)
         }
-        Command::Load(args) => runtime.block_on(drive::load::run(&args)).map(|()| true),
+        Command::Load(args) => drive::load::run(&args).map(|()| true),
     }
 }
 

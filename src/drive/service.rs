@@ -17,13 +17,15 @@ pub struct ChildService {
 }
 
 impl ChildService {
-    pub fn start(program: &Path, dir: &Path) -> Result<ChildService> {
+    /// `settings` as after `--set`.
+    pub fn start(program: &Path, dir: &Path, settings: &[String]) -> Result<ChildService> {
         let set = |key: &str| format!("--set={key}=127.0.0.1:0");
         let mut child = Command::new(program)
             .arg("serve")
             .args([set("http.listen"), set("admin.listen"), set("mqtt.listen")])
             .arg("--set=monitor.every_s=0")
             .arg(format!("--set=data.dir={}", dir.display()))
+            .args(settings.iter().map(|setting| format!("--set={setting}")))
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("{}", program.display()))?;
@@ -43,19 +45,21 @@ impl ChildService {
         Ok(ChildService { child, http, admin, mqtt })
     }
 
-    /// Memory in use, in MiB.
-    pub fn resident_mib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// As `kill -9` does; waits until it is gone.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 impl Drop for ChildService {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

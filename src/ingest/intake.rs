@@ -151,7 +151,7 @@ impl Intake {
 
     /// Hands a batch over, as soon as there is room for it. Its reply is called once each of its messages is settled.
     pub async fn submit(&self, batch: Batch) -> Result<(), Unavailable> {
-        self.queue.push(batch).await
+        self.queue.push(self.timed(batch)).await
     }
 
     /// Hands a batch over if there is room now, and waits for its answers.
@@ -163,11 +163,21 @@ impl Intake {
         messages: Vec<RawMessage>,
     ) -> Result<Result<Vec<Settled>, Unavailable>, Busy> {
         let (batch, answers) = Batch::answered(sender, vouched, received_at, messages);
-        match self.queue.try_push(batch) {
+        match self.queue.try_push(self.timed(batch)) {
             Err(busy) => Err(busy),
             Ok(Err(unavailable)) => Ok(Err(unavailable)),
             Ok(Ok(())) => Ok(answers.await.map_err(|_| Unavailable)),
         }
+    }
+
+    /// Observes, when the batch is answered, how long that took.
+    fn timed(&self, batch: Batch) -> Batch {
+        let (began, settle_seconds, answer) = (Instant::now(), self.reading.metrics.settle_seconds.clone(), batch.reply);
+        let reply = Box::new(move |settled| {
+            settle_seconds.observe(began.elapsed().as_secs_f64());
+            answer(settled);
+        });
+        Batch { reply, ..batch }
     }
 
     /// What would become of messages, as far as it can be told without their identities.

@@ -42,6 +42,7 @@ metrics! {
     faults: IntCounterVec "shangyun_ingest_faults_total" ["code"] "Faults of refused reports by code.";
     unknown_fields: IntCounter "shangyun_ingest_unknown_fields_total" "Unknown fields that were ignored in reports.";
     commit_seconds: Histogram "shangyun_ingest_commit_duration_seconds" "Time from taking a group of reports to its sync.";
+    settle_seconds: Histogram "shangyun_ingest_settle_duration_seconds" "Time from handing a batch to the intake until its answers.";
     connections: IntGauge "shangyun_ingest_mqtt_connections" "Open MQTT connections.";
     connections_ended: IntCounterVec "shangyun_ingest_mqtt_connections_ended_total" ["reason"] "MQTT connections refused or ended, by reason.";
     subscriptions_refused: IntCounter "shangyun_ingest_mqtt_subscriptions_refused_total" "Subscriptions outside a gateway's own topics.";
