@@ -47,6 +47,6 @@ pub const SETTINGS: &[Setting] = &[
     setting("log.group_delay_ms", SettingKind::Count { min: 0, max: 20 }, "0", "how long reports may wait to be synced together, in ms"),
     setting("monitor.every_s", SettingKind::Count { min: 0, max: 86_400 }, "60", "seconds between rounds of judging; 0: on demand only"),
     setting("tally.checkpoint_every_s", SettingKind::Count { min: 1, max: 3_600 }, "5", "seconds between checkpoints of the facts"),
-    setting("log.segment_mib", SettingKind::Count { min: 16, max: 4_096 }, "64", "size of a segment of the evidence log, in MiB"),
+    setting("log.segment_mib", SettingKind::Count { min: 1, max: 4_096 }, "64", "size of a segment of the evidence log, in MiB"),
     setting("log.grow_mib", SettingKind::Count { min: 1, max: 1_024 }, "4", "by how much a segment's file grows, in MiB"),
 ];

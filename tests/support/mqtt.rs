@@ -91,10 +91,26 @@ impl Mqtt {
 
     /// Connects, with more bytes sent in one piece with the CONNECT.
     pub fn open_and_go_on(address: SocketAddr, hello: Hello<'_>, more: &[u8]) -> (Mqtt, u8) {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut mqtt = Mqtt { stream, version: hello.version };
+        let mut mqtt = Mqtt { stream: TcpStream::connect(address).unwrap(), version: hello.version };
+        mqtt.greet(hello, more);
+        match mqtt.read() {
+            Some(Packet::Connack(code)) => (mqtt, code),
+            other => panic!("no CONNACK: {other:?}"),
+        }
+    }
+
+    /// Connects to a service that may be killed meanwhile; `None` when it is gone.
+    pub fn try_connect(address: SocketAddr, version: u8, gateway: &str) -> Option<Mqtt> {
+        let mut mqtt = Mqtt { stream: TcpStream::connect(address).ok()?, version };
+        mqtt.greet(Hello::of(version, gateway), &[]);
+        let answer = mqtt.read()?;
+        assert_eq!(answer, Packet::Connack(0));
+        Some(mqtt)
+    }
+
+    fn greet(&mut self, hello: Hello<'_>, more: &[u8]) {
+        self.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        self.stream.set_nodelay(true).unwrap();
         let no_properties: &[u8] = if hello.version == V5 { &[0] } else { &[] };
         let mut body = text("MQTT");
         body.extend([hello.version, 0xC2 | if hello.will.is_some() { 0x04 } else { 0 }]);
@@ -108,11 +124,7 @@ impl Mqtt {
         }
         body.extend(text(hello.user));
         body.extend(text(hello.password));
-        mqtt.send(&[&packet(0x10, &body), more].concat());
-        match mqtt.read() {
-            Some(Packet::Connack(code)) => (mqtt, code),
-            other => panic!("no CONNACK: {other:?}"),
-        }
+        self.send(&[&packet(0x10, &body), more].concat());
     }
 
     pub fn connect(address: SocketAddr, version: u8, gateway: &str) -> Mqtt {
@@ -170,7 +182,7 @@ impl Mqtt {
             }
         }
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).unwrap();
+        self.fill(&mut body)?;
         let two = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
         Some(match first >> 4 {
             2 => Packet::Connack(body[1]),
@@ -191,10 +203,13 @@ impl Mqtt {
 
     fn byte(&mut self) -> Option<u8> {
         let mut byte = [0];
-        match self.stream.read(&mut byte) {
-            Ok(0) => None,
-            Ok(_) => Some(byte[0]),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        self.fill(&mut byte).map(|()| byte[0])
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Option<()> {
+        match self.stream.read_exact(bytes) {
+            Ok(()) => Some(()),
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => None,
             Err(error) => panic!("nothing comes: {error}"),
         }
     }
