@@ -117,6 +117,6 @@ pub const SETTINGS: &[Setting] = &[
         "1024",
         "MiB of refused messages kept; beyond it the oldest go",
     ),
-    setting("log.segment_mib", SettingKind::Count { min: 16, max: 4_096 }, "64", "size of a segment of the evidence log, in MiB"),
+    setting("log.segment_mib", SettingKind::Count { min: 1, max: 4_096 }, "64", "size of a segment of the evidence log, in MiB"),
     setting("log.grow_mib", SettingKind::Count { min: 1, max: 1_024 }, "4", "by how much a segment's file grows, in MiB"),
 ];

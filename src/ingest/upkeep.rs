@@ -33,8 +33,9 @@ fn prepare(dir: &Path, segment_bytes: u64, asked: &Receiver<()>, _alive: &Sender
 fn seal(dir: &Path, ended: &Receiver<()>, metrics: &Metrics) {
     // An older kernel or a container may forbid it; then it runs as everybody else.
     let _ = rustix::process::nice(NICENESS);
-    let mut from = 0;
-    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK_EVERY) {
+    let (mut from, mut wait) = (0, Duration::ZERO);
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(wait) {
+        wait = LOOK_EVERY;
         loop {
             match seal_next(&OsDisk, dir, from) {
                 Ok(None) => break,

@@ -1,5 +1,6 @@
 //! A service under test: the real binary on free loopback ports, with a data directory of its own.
 
+pub mod facts;
 pub mod history;
 pub mod http;
 pub mod mqtt;
@@ -93,19 +94,7 @@ pub struct Service {
 
 impl Service {
     pub fn start(dir: &Path, settings: &[String]) -> Service {
-        let set = |text: &str| format!("--set={text}");
-        let mut child = Command::new(SHANGYUN)
-            .arg("serve")
-            .args(
-                ["http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "mqtt.listen=127.0.0.1:0", "monitor.every_s=0", "log.grow_mib=1"]
-                    .map(set),
-            )
-            .arg(format!("--set=data.dir={}", dir.display()))
-            .args(settings.iter().map(|text| set(text)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = serve(dir, settings).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (lines, log) = (BufReader::new(child.stderr.take().unwrap()).lines(), stderr.clone());
         let reader = std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| *log.lock().unwrap() += &(line + "\n")));
@@ -125,6 +114,18 @@ impl Service {
             stderr,
             reader: Some(reader),
         }
+    }
+
+    /// Starts it, and kills it while it is still about that.
+    pub fn kill_while_starting(dir: &Path, settings: &[String], after: Duration) {
+        let mut child = Kept(serve(dir, settings).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        std::thread::sleep(after);
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
     }
 
     /// SIGKILL: nothing is settled, nothing is flushed.
@@ -164,6 +165,20 @@ impl Service {
     pub fn reports(&self, outcome: &str) -> u64 {
         self.metric(&format!("shangyun_ingest_reports_total{{outcome=\"{outcome}\"}}"))
     }
+}
+
+fn serve(dir: &Path, settings: &[String]) -> Command {
+    let set = |text: &str| format!("--set={text}");
+    let mut command = Command::new(SHANGYUN);
+    command
+        .arg("serve")
+        .args(
+            ["http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "mqtt.listen=127.0.0.1:0", "monitor.every_s=0", "log.grow_mib=1"]
+                .map(set),
+        )
+        .arg(format!("--set=data.dir={}", dir.display()))
+        .args(settings.iter().map(|text| set(text)));
+    command
 }
 
 /// A service with a register and an admin's key.
@@ -238,8 +253,15 @@ impl Site {
 
     /// Kills the service and starts it anew on the same directory.
     pub fn kill_and_restart(self) -> Site {
+        self.kill_and_restart_after(&[])
+    }
+
+    /// As before, with starts in between that are killed after so long each.
+    pub fn kill_and_restart_after(self, false_starts: &[Duration]) -> Site {
         self.service.kill();
-        Site { service: Service::start(&self.dir.path().join("data"), &self.settings), ..self }
+        let data = self.dir.path().join("data");
+        false_starts.iter().for_each(|after| Service::kill_while_starting(&data, &self.settings, *after));
+        Site { service: Service::start(&data, &self.settings), ..self }
     }
 
     /// Stops the service in good order; the directory stays.

@@ -181,6 +181,16 @@ impl Mqtt {
         Mqtt::over(stream, hello.version).say_and_go_on(hello, more).unwrap()
     }
 
+    /// Connects to a service that may be killed meanwhile; `None` when it is gone.
+    pub fn try_connect(address: SocketAddr, version: u8, gateway: &str) -> Option<Mqtt> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        stream.set_nodelay(true).ok()?;
+        let (mqtt, code) = Mqtt::over(stream, version).say(Hello::of(version, gateway)).ok()?;
+        assert_eq!(code, 0, "CONNACK");
+        Some(mqtt)
+    }
+
     /// Sends the CONNECT and gives the CONNACK's code, if one comes.
     pub fn say(self, hello: Hello<'_>) -> Result<(Mqtt, u8), String> {
         self.say_and_go_on(hello, &[])
@@ -288,7 +298,7 @@ impl Mqtt {
             }
         }
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).unwrap();
+        self.fill(&mut body)?;
         let two = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
         // Properties of the service's acknowledgements are short, or none.
         let codes = |at: usize| body[at + if self.version == V5 { 1 + usize::from(body[at]) } else { 0 }..].to_vec();
@@ -317,9 +327,12 @@ impl Mqtt {
 
     fn byte(&mut self) -> Option<u8> {
         let mut byte = [0];
-        match self.stream.read(&mut byte) {
-            Ok(0) => None,
-            Ok(_) => Some(byte[0]),
+        self.fill(&mut byte).map(|()| byte[0])
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Option<()> {
+        match self.stream.read_exact(bytes) {
+            Ok(()) => Some(()),
             // Over TLS: no goodbye, or an alert.
             Err(error) if [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof, ErrorKind::InvalidData].contains(&error.kind()) => None,
             Err(error) => panic!("nothing comes: {error}"),
