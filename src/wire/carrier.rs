@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use crate::credit_code;
 use crate::fault::{Fault, FaultCode};
 use crate::json::Json;
-use crate::limits::CARRIER_RECORDS_MAX;
+use crate::limits::{CARRIER_RECORDS_MAX, FAULTS_MAX};
 use crate::read::name_valid;
 use crate::report::{Content, ContentDigest, short_sha256};
 
@@ -83,6 +83,11 @@ pub fn read_carrier_message(
         None => faults.push(Fault::new(FaultCode::Missing, "/records", "records is required")),
     }
     let label = id.as_ref().map(ToString::to_string);
+    if faults.len() > FAULTS_MAX {
+        let detail = format!("and {} more faults", faults.len() - FAULTS_MAX);
+        faults.truncate(FAULTS_MAX);
+        faults.push(Fault::new(FaultCode::Bound, "", detail));
+    }
     match id {
         Some(id) if faults.is_empty() => (label, Ok(CarrierMessage { id, records })),
         _ => (label, Err(faults)),
@@ -217,5 +222,12 @@ mod tests {
             (FaultCode::Count, "/records/0/sessions"),
         ];
         assert_eq!(read(body), Err(expected.map(|(code, path)| (code, path.to_string())).to_vec()));
+    }
+
+    #[test]
+    fn more_faults_than_anybody_reads_are_counted() {
+        let body = format!(r#"{{"v":1,"id":"c-1","records":[{}]}}"#, vec!["{}"; CARRIER_RECORDS_MAX].join(","));
+        let faults = read(&body).unwrap_err();
+        assert_eq!((faults.len(), faults.last().unwrap().0), (FAULTS_MAX + 1, FaultCode::Bound));
     }
 }

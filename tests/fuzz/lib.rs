@@ -1,0 +1,25 @@
+//! A fuzz target for every decoder of bytes from outside: what must hold for any input at all, not only that nothing panics.
+//!
+//! Two drivers share them. `tests/fuzz.rs` runs each over damaged seeds, so many as its time allows, in every test run; libFuzzer, guided by
+//! coverage, runs one for as long as it is given: `tests/fuzz/run report 600`.
+#![allow(clippy::unwrap_used)]
+
+mod carrier;
+mod cbor;
+mod cose;
+mod faults;
+mod report;
+mod written;
+
+/// One decoder.
+pub struct Target {
+    pub name: &'static str,
+    /// Panics if something does not hold.
+    pub run: fn(&[u8]),
+    /// Sound inputs, to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Words of the inputs' language.
+    pub words: &'static [&'static [u8]],
+}
+
+pub const TARGETS: &[Target] = &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET];
