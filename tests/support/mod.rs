@@ -92,8 +92,13 @@ pub struct Service {
 
 impl Service {
     pub fn start(dir: &Path, settings: &[String]) -> Service {
+        Service::start_by(&mut Command::new(SHANGYUN), dir, settings)
+    }
+
+    /// By a command that ends in the program, whose arguments follow.
+    pub fn start_by(program: &mut Command, dir: &Path, settings: &[String]) -> Service {
         let set = |text: &str| format!("--set={text}");
-        let mut child = Command::new(SHANGYUN)
+        let mut child = program
             .arg("serve")
             .args(
                 ["http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "mqtt.listen=127.0.0.1:0", "monitor.every_s=0", "log.grow_mib=1"]
