@@ -16,7 +16,7 @@ use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
 use store::{LogOptions, QuarantineLimits, RegisterState, Scanned, ServiceKeys, Store};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use web::{RequestLimits, WebParts};
 use wire::topic::{self, GatewayTopic};
@@ -36,6 +36,8 @@ pub struct Service {
     pub monitor: Monitor,
     intake: Intake,
     feeds: Feeds,
+    /// Told to look at files that may have changed.
+    reload: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     /// Held as long as the service uses the directory.
@@ -56,7 +58,8 @@ impl Service {
             None => None,
         };
         let (metrics, health) = (Metrics::new(), Health::default());
-        let tls = tls::start(config, &clock, &metrics)?;
+        let reload = Arc::new(Notify::new());
+        let tls = tls::start(config, &clock, &metrics, reload.clone())?;
         let shares = descriptors::shares(config.size("mqtt.connections_max"), config.size("http.connections_max"));
         let register = RegisterState::load(store.clone()).await?;
         let options = IntakeOptions {
@@ -121,7 +124,7 @@ impl Service {
             tasks.push(tokio::spawn(monitor::watch(monitor.clone(), Duration::from_secs(every_s), stopping)));
         }
         let (http, admin, mqtt) = addresses;
-        Ok(Service { http, admin, mqtt, mqtt_tls: mqtt_tls_address, store, monitor, intake, feeds, stop, tasks, _lock: lock })
+        Ok(Service { http, admin, mqtt, mqtt_tls: mqtt_tls_address, store, monitor, intake, feeds, reload, stop, tasks, _lock: lock })
     }
 
     /// Closes the doors, settles what is waiting, writes a last checkpoint.
@@ -261,9 +264,19 @@ pub async fn run(config: &Config) -> Result<()> {
     if !service.http.ip().is_loopback() {
         tracing::warn!("pages are shown on loopback only until there is a login; the API is open to keys");
     }
+    tokio::spawn(reload_on_hangup(service.reload.clone()));
     stop_asked().await?;
     tracing::info!("stopping");
     service.stop().await;
+    Ok(())
+}
+
+/// SIGHUP, as a service manager asks for it.
+async fn reload_on_hangup(reload: Arc<Notify>) -> Result<()> {
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    while hangup.recv().await.is_some() {
+        reload.notify_one();
+    }
     Ok(())
 }
 

@@ -6,7 +6,6 @@ use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 use ingest::{Tls, TlsFiles, keep_tls_fresh, show_tls};
 use observe::{Clock, Metrics};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use crate::config::Config;
@@ -32,21 +31,13 @@ pub fn check(config: &Config, now: DateTime<Utc>) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// TLS as it is spoken; it follows its files, on SIGHUP at once.
-pub fn start(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Option<watch::Receiver<Arc<Tls>>>> {
+/// TLS as it is spoken; it follows its files, at once when asked.
+pub fn start(config: &Config, clock: &Clock, metrics: &Metrics, asked: Arc<Notify>) -> Result<Option<watch::Receiver<Arc<Tls>>>> {
     let (Some(files), Some(_)) = (files(config), config.listen_if_any("mqtt.tls.listen")) else { return Ok(None) };
     let tls = files.load(clock.now()).map_err(|faults| anyhow!(faults.join("\n")))?;
     tls.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     show_tls(&tls, metrics);
     let (spoken, speaking) = watch::channel(Arc::new(tls));
-    let asked = Arc::new(Notify::new());
-    let mut hangup = signal(SignalKind::hangup())?;
-    let asking = asked.clone();
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            asking.notify_one();
-        }
-    });
     let every = config.seconds("mqtt.tls.reload_every_s");
     tokio::spawn(keep_tls_fresh(files, spoken, every, asked, clock.clone(), metrics.clone()));
     Ok(Some(speaking))

@@ -6,11 +6,12 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use support::mqtt::{Hello, Mqtt, Packet, V5};
 use support::street::Street;
-use support::{http, wait_for};
+use support::{SHANGYUN, Service, http, wait_for};
 
 fn tcp(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
@@ -162,6 +163,30 @@ fn http_connections_are_bounded_for_one_address_and_each_listener_has_its_own_bo
     assert_eq!(again().status, 401);
     drop(kept);
     street.all_well(0);
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_where_it_is_too_low_that_is_said_and_connections_are_refused() {
+    let start = |limits: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{limits} && exec \"$0\" \"$@\""), SHANGYUN]);
+        (Service::start_by(&mut shell, dir.path(), &[]), dir)
+    };
+    let (service, _dir) = start("ulimit -Sn 64");
+    let many: Vec<TcpStream> = (0..200).map(|_| tcp(&service.mqtt.to_string())).collect();
+    wait_for("all are in", || (service.metric("shangyun_ingest_mqtt_connections") == 200).then_some(()));
+    drop(many);
+    // Of 256 the log and the store keep their share; strangers get half of the rest.
+    let (service, _dir) = start("ulimit -Sn 256 && ulimit -Hn 256");
+    wait_for("it is said", || {
+        let log = service.log();
+        (log.contains("the system allows too few open files") && log.contains("mqtt=132")).then_some(())
+    });
+    let _many: Vec<TcpStream> = (0..100).map(|_| tcp(&service.mqtt.to_string())).collect();
+    let refused = "shangyun_ingest_mqtt_connections_ended_total{reason=\"too_many_openings\"}";
+    wait_for("the rest is refused", || (service.metric(refused) == 34).then_some(()));
+    assert_eq!(http::get(&format!("{}/readyz", service.admin), "").status, 200);
 }
 
 #[test]

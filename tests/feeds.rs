@@ -67,7 +67,9 @@ fn subscriber(site: &Site, client: &str, topic: &str, count: u32) -> Kept {
             "-W",
             "30",
             "-F",
-            "%r %t %p",
+            "%r %q %t %p",
+            "-q",
+            "1",
             "-d",
         ])
         .stdout(Stdio::piped())
@@ -89,11 +91,11 @@ fn a_judgement_is_announced_on_the_verdict_feed_and_kept_as_standing_for_the_gat
     assert!(lines.any(|line| line.starts_with("Subscribed")));
     site.judge("V-1");
     let text: String = lines.collect();
-    assert!(text.contains(&format!("0 shangyun/v1/verdicts/{GUANGZHOU} {{")) && text.contains("\"verdict\":\"insufficient\""), "{text}");
+    assert!(text.contains(&format!("0 1 shangyun/v1/verdicts/{GUANGZHOU} {{")) && text.contains("\"verdict\":\"insufficient\""), "{text}");
     let mut late = subscriber(&site, "gw-1/late", "shangyun/v1/gw-1/standing", 1);
     let text = drained(late.0.stdout.take().unwrap()).join().unwrap();
     let line =
-        text.lines().find_map(|line| line.strip_prefix("1 shangyun/v1/gw-1/standing ")).unwrap_or_else(|| panic!("not retained: {text}"));
+        text.lines().find_map(|line| line.strip_prefix("1 1 shangyun/v1/gw-1/standing ")).unwrap_or_else(|| panic!("not retained: {text}"));
     let standing: Value = serde_json::from_str(line).unwrap();
     assert_eq!((&standing["voucher"], &standing["required"], &standing["connected"]), (&json!("V-1"), &json!(6), &json!(0)));
     assert!(standing["as_of"].is_string());

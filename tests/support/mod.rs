@@ -94,7 +94,12 @@ pub struct Service {
 
 impl Service {
     pub fn start(dir: &Path, settings: &[String]) -> Service {
-        let mut child = serve(dir, settings).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Service::start_by(&mut Command::new(SHANGYUN), dir, settings)
+    }
+
+    /// By a command that ends in the program, whose arguments follow.
+    pub fn start_by(program: &mut Command, dir: &Path, settings: &[String]) -> Service {
+        let mut child = serve_by(program, dir, settings).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (lines, log) = (BufReader::new(child.stderr.take().unwrap()).lines(), stderr.clone());
         let reader = std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| *log.lock().unwrap() += &(line + "\n")));
@@ -118,7 +123,8 @@ impl Service {
 
     /// Starts it, and kills it while it is still about that.
     pub fn kill_while_starting(dir: &Path, settings: &[String], after: Duration) {
-        let mut child = Kept(serve(dir, settings).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let mut child =
+            Kept(serve_by(&mut Command::new(SHANGYUN), dir, settings).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         std::thread::sleep(after);
         child.0.kill().unwrap();
         child.0.wait().unwrap();
@@ -167,18 +173,17 @@ impl Service {
     }
 }
 
-fn serve(dir: &Path, settings: &[String]) -> Command {
+/// The service's command line, behind whatever stands there already.
+fn serve_by<'c>(program: &'c mut Command, dir: &Path, settings: &[String]) -> &'c mut Command {
     let set = |text: &str| format!("--set={text}");
-    let mut command = Command::new(SHANGYUN);
-    command
+    program
         .arg("serve")
         .args(
             ["http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "mqtt.listen=127.0.0.1:0", "monitor.every_s=0", "log.grow_mib=1"]
                 .map(set),
         )
         .arg(format!("--set=data.dir={}", dir.display()))
-        .args(settings.iter().map(|text| set(text)));
-    command
+        .args(settings.iter().map(|text| set(text)))
 }
 
 /// A service with a register and an admin's key.

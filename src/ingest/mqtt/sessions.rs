@@ -45,6 +45,7 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct Registry {
+    by_client: HashMap<String, Arc<Seat>>,
     by_gateway: HashMap<String, Vec<Arc<Seat>>>,
     /// Without a connection, in the order in which they were left.
     idle: BTreeMap<u64, Arc<Seat>>,
@@ -113,7 +114,7 @@ impl Sessions {
         let mut registry = self.lock();
         registry.serial += 1;
         let serial = registry.serial;
-        let known = registry.seat(entrance.gateway, entrance.client_id);
+        let known = registry.by_client.get(entrance.client_id).cloned();
         let present = known.as_ref().is_some_and(|seat| {
             let state = seat.lock();
             !entrance.clean_start && !state.expiry.is_zero() && state.enterprise == entrance.enterprise
@@ -327,12 +328,9 @@ impl Registry {
         self.by_gateway.get(gateway).map_or(&[], Vec::as_slice)
     }
 
-    fn seat(&self, gateway: &str, client_id: &str) -> Option<Arc<Seat>> {
-        self.of_gateway(gateway).iter().find(|seat| seat.client_id == client_id).cloned()
-    }
-
     fn add(&mut self, seat: Seat) -> Arc<Seat> {
         let seat = Arc::new(seat);
+        self.by_client.insert(seat.client_id.clone(), seat.clone());
         self.by_gateway.entry(seat.gateway.clone()).or_default().push(seat.clone());
         seat
     }
@@ -341,6 +339,7 @@ impl Registry {
         if let Some(away) = seat.lock().away.take() {
             self.idle.remove(&away.serial);
         }
+        self.by_client.remove(&seat.client_id);
         if let Some(theirs) = self.by_gateway.get_mut(&seat.gateway) {
             theirs.retain(|known| !Arc::ptr_eq(known, seat));
             if theirs.is_empty() {
