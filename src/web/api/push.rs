@@ -60,7 +60,7 @@ async fn push(
 
 /// One status per message, in order, once each is settled.
 async fn answer(state: &WebState, items: Vec<Item>, dry_run: bool) -> Result<Json<Value>, Problem> {
-    let ids: Vec<Option<String>> = items.iter().map(|item| item.label().id.clone()).collect();
+    let ids: Vec<_> = items.iter().map(|item| item.label().id.clone()).collect();
     let outcomes = if dry_run { items.iter().map(tried).collect() } else { state.intake.settle(items).await? };
     let mut results = Vec::with_capacity(outcomes.len());
     for (index, (id, outcome)) in ids.into_iter().zip(outcomes).enumerate() {
