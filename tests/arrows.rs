@@ -29,7 +29,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("axum", &["web", "edge", "shangyun"]),
     ("hyper", &["shangyun"]),
     ("hyper-util", &["shangyun"]),
-    ("rustix", &["store", "ingest", "shangyun"]),
+    ("rustix", &["store", "ingest", "drive", "shangyun"]),
     ("rustls", &["ingest", "shangyun"]),
     ("tokio-rustls", &["ingest"]),
     ("x509-cert", &["ingest"]),

@@ -130,7 +130,8 @@ fn births_data_and_deaths_of_another_implementation_become_reports_and_it_is_bor
         let report = host.report(kind);
         let [entry] = &report.devices[..] else { panic!("{report:?}") };
         assert_eq!((report.boot.as_ref(), report.seq, entry.device.as_str()), (Some(&boot), Some(seq), device));
-        let names: Vec<_> = entry.readings.iter().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<_> = report.readings.of(entry.readings).map(|(name, _)| name).collect();
+        names.sort_unstable();
         assert_eq!((names, entry.quality), (vec!["功率_kw", "温差", "运行", "零件数"], Quality::Normal));
     }
     host.report("DDATA");

@@ -80,7 +80,7 @@ pub(crate) async fn note_refusal(connection: &mut SqliteConnection, message: &Re
     {
         sqlx::query("INSERT OR IGNORE INTO refused_number (gateway, boot, seq) VALUES (?, ?, ?)")
             .bind(gateway.as_str())
-            .bind(boot)
+            .bind(boot.as_str())
             .bind(seq)
             .execute(&mut *connection)
             .await?;

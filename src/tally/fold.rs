@@ -190,6 +190,7 @@ mod tests {
     use super::*;
     use chrono::DateTime;
     use proptest::prelude::*;
+    use wire::report::ReadingsOf;
 
     const NOW_S: i64 = 1_572_940_800;
 
@@ -202,7 +203,7 @@ mod tests {
                 at: DateTime::from_timestamp(at_s, 0).unwrap(),
                 quality,
                 state: None,
-                readings: Vec::new(),
+                readings: ReadingsOf::default(),
                 identity: Vec::new(),
             }],
             ..Report::default()

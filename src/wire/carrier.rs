@@ -3,12 +3,13 @@
 use chrono::{Datelike, NaiveDate};
 use compact_str::CompactString;
 
+use crate::content::Content;
 use crate::credit_code;
 use crate::fault::{Fault, FaultCode};
 use crate::json::Json;
 use crate::limits::{CARRIER_RECORDS_MAX, FAULTS_MAX};
 use crate::read::name_valid;
-use crate::report::{Content, ContentDigest, short_sha256};
+use crate::report::ContentDigest;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CarrierMessage {
@@ -36,7 +37,7 @@ pub trait CarrierAdmission {
 
 impl CarrierMessage {
     pub fn digest(&self) -> ContentDigest {
-        let mut out = Content(Vec::new());
+        let mut out = Content::new();
         out.text(Some(&self.id));
         for record in &self.records {
             out.text(Some(&record.enterprise));
@@ -47,7 +48,7 @@ impl CarrierMessage {
             out.number(Some(record.bytes));
             out.number(record.devices);
         }
-        short_sha256(&out.0)
+        out.short_sha256()
     }
 }
 
@@ -56,7 +57,7 @@ pub fn read_carrier_message(
     body: &[u8],
     today: NaiveDate,
     admission: &dyn CarrierAdmission,
-) -> (Option<String>, Result<CarrierMessage, Vec<Fault>>) {
+) -> (Option<CompactString>, Result<CarrierMessage, Vec<Fault>>) {
     let mut faults = Vec::new();
     let json = match Json::read(body) {
         Ok(Json::Object(fields)) => fields,
@@ -82,7 +83,7 @@ pub fn read_carrier_message(
         Some(other) => faults.push(Fault::new(FaultCode::Type, "/records", format!("expected a list, found {}", other.type_name()))),
         None => faults.push(Fault::new(FaultCode::Missing, "/records", "records is required")),
     }
-    let label = id.as_ref().map(ToString::to_string);
+    let label = id.clone();
     if faults.len() > FAULTS_MAX {
         let detail = format!("and {} more faults", faults.len() - FAULTS_MAX);
         faults.truncate(FAULTS_MAX);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use compact_str::CompactString;
 
-use crate::report::{Content, short_sha256};
+use crate::content::Content;
 
 /// A sender, as the door has established it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,15 +57,15 @@ impl fmt::Display for MessageIdentity {
 pub type IdentityKey = [u8; 16];
 
 pub fn identity_key(sender: &Sender, identity: &MessageIdentity) -> IdentityKey {
-    let mut out = Content(Vec::with_capacity(96));
+    let mut out = Content::new();
     out.text(Some(sender.kind()));
     out.text(Some(sender.id()));
     match identity {
         MessageIdentity::Sequence { boot, seq } => {
             out.text(Some(boot));
-            out.number(Some(*seq));
+            out.whole(*seq);
         }
         MessageIdentity::Id(id) => out.text(Some(id)),
     }
-    short_sha256(&out.0)
+    out.short_sha256()
 }

@@ -3,18 +3,29 @@
 
 pub mod carrier;
 pub mod cbor;
+mod content;
 pub mod cose;
 mod cose_header;
 pub mod credit_code;
 pub mod fault;
+mod fields;
 pub mod identity;
+mod instant;
 pub mod json;
 pub mod limits;
 mod open;
+mod pattern;
 mod public_key;
 mod read;
+mod read_fast;
+mod read_fast_devices;
+mod read_fast_usage;
+mod readings;
 pub mod report;
+mod scan;
 pub mod sparkplug;
+#[cfg(test)]
+mod test_reports;
 pub mod topic;
 
 pub use fault::{Fault, FaultCode, Remedy};

@@ -2,20 +2,20 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Datelike, TimeDelta};
+use chrono::TimeDelta;
 use compact_str::CompactString;
 
 use crate::credit_code;
 use crate::fault::{Fault, FaultCode};
+use crate::instant::read_instant;
 use crate::json::Json;
 use crate::limits::{
     ACTIONS_MAX, ACTIVE_S_MAX, ENTRIES_MAX, EVENTS_MAX, FAULTS_MAX, NAME_CHARS_MAX, READINGS_MAX, REPORT_BYTES_MAX, TEXT_CHARS_MAX,
 };
 use crate::open::Format;
-use crate::report::{Clock, DeviceEntry, EVENTS, Event, Instant, Quality, Reading, Report, State, UsageEntry};
-
-/// Years (UTC) that are written with four digits in every zone.
-pub(crate) const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
+use crate::read_fast::read_fast;
+use crate::readings::{Reading, Readings, ReadingsOf};
+use crate::report::{Clock, DeviceEntry, EVENTS, Event, Instant, Quality, Report, State, UsageEntry};
 
 /// Through which door a report comes; it decides which fields are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +51,20 @@ pub struct Readout {
 /// By what a report calls itself, as far as it could be read: for the answer, also when it is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Label {
-    pub id: Option<String>,
-    pub boot: Option<String>,
+    pub id: Option<CompactString>,
+    pub boot: Option<CompactString>,
     pub seq: Option<u64>,
 }
 
 pub fn read_report(body: &[u8], context: &ReadContext<'_>) -> Readout {
-    let refused = |fault| Readout { report: Err(vec![fault]), unknown_fields: 0, label: Label::default() };
     if body.len() > REPORT_BYTES_MAX {
         return refused(Fault::new(FaultCode::Size, "", format!("{} bytes", body.len())));
     }
+    read_fast(body, context).unwrap_or_else(|| read_exact(body, context))
+}
+
+/// Lists every fault.
+pub(crate) fn read_exact(body: &[u8], context: &ReadContext<'_>) -> Readout {
     let json = match Format::of(body) {
         Some(Format::Cbor) => Json::read_cbor(body).map_err(|error| Fault::new(FaultCode::Cbor, "", error.to_string())),
         _ => Json::read(body).map_err(|error| Fault::new(FaultCode::Json, "", error.to_string())),
@@ -68,13 +72,16 @@ pub fn read_report(body: &[u8], context: &ReadContext<'_>) -> Readout {
     match json {
         Err(fault) => refused(fault),
         Ok(json @ Json::Object(_)) => {
-            let mut reader = Reader { faults: Vec::new(), faults_beyond: 0, unknown_fields: 0, path: String::new(), context };
-            let report = reader.report(&json);
-            let label = Label {
-                id: report.id.as_ref().map(ToString::to_string),
-                boot: report.boot.as_ref().map(ToString::to_string),
-                seq: report.seq,
+            let mut reader = Reader {
+                faults: Vec::new(),
+                faults_beyond: 0,
+                unknown_fields: 0,
+                path: String::new(),
+                readings: Readings::default(),
+                context,
             };
+            let report = reader.report(&json);
+            let label = Label { id: report.id.clone(), boot: report.boot.clone(), seq: report.seq };
             if reader.faults_beyond > 0 {
                 let detail = format!("and {} more faults", reader.faults_beyond);
                 reader.faults.push(Fault::new(FaultCode::Bound, "", detail));
@@ -84,6 +91,11 @@ pub fn read_report(body: &[u8], context: &ReadContext<'_>) -> Readout {
         }
         Ok(other) => refused(Fault::new(FaultCode::Json, "", format!("it is {}", other.type_name()))),
     }
+}
+
+/// Where nothing of the report can be read.
+fn refused(fault: Fault) -> Readout {
+    Readout { report: Err(vec![fault]), unknown_fields: 0, label: Label::default() }
 }
 
 /// An object's known fields, in the order in which `fields` was asked for them.
@@ -96,6 +108,8 @@ struct Reader<'c> {
     unknown_fields: u32,
     /// JSON Pointer of where we are.
     path: String,
+    /// Of the devices read so far.
+    readings: Readings,
     context: &'c ReadContext<'c>,
 }
 
@@ -122,6 +136,7 @@ impl Reader<'_> {
         };
         report.events = self.list("events", events, EVENTS_MAX, |reader, entry| reader.event(entry));
         report.devices = self.list("devices", devices, ENTRIES_MAX, |reader, entry| reader.device(entry));
+        report.readings = std::mem::take(&mut self.readings);
         let enterprise = report.enterprise.clone();
         let mut product_before = ProductBefore::default();
         report.usage =
@@ -200,14 +215,14 @@ impl Reader<'_> {
         Some(DeviceEntry { device: device?, at: at?, quality: quality?, state, readings, identity })
     }
 
-    fn readings(&mut self, json: &Json<'_>) -> Vec<(CompactString, Reading)> {
+    fn readings(&mut self, json: &Json<'_>) -> ReadingsOf {
         let Json::Object(fields) = json else {
             self.fault(FaultCode::Type, format!("expected an object, found {}", json.type_name()));
-            return Vec::new();
+            return ReadingsOf::default();
         };
         if fields.len() > READINGS_MAX {
             self.fault(FaultCode::Bound, format!("{} readings", fields.len()));
-            return Vec::new();
+            return ReadingsOf::default();
         }
         let mut readings = Vec::with_capacity(fields.len());
         for (name, value) in fields {
@@ -229,14 +244,14 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            readings.push((CompactString::from(name.as_ref()), reading));
+            readings.push((name.clone(), reading));
         }
-        readings.sort_by(|a, b| a.0.cmp(&b.0));
-        let repeated: Vec<_> = readings.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].0.clone()).collect();
-        for name in repeated {
-            self.fault_at(&name, FaultCode::DuplicateField, "the point stands twice");
+        let mut names: Vec<&str> = readings.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        for pair in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+            self.fault_at(pair[0], FaultCode::DuplicateField, "the point stands twice");
         }
-        readings
+        self.readings.add(&readings)
     }
 
     fn identity(&mut self, json: &Json<'_>) -> Vec<(CompactString, String)> {
@@ -316,10 +331,7 @@ impl Reader<'_> {
             self.fault(FaultCode::Type, format!("expected a text, found {}", json.type_name()));
             return None;
         };
-        let at = DateTime::parse_from_rfc3339(text)
-            .ok()
-            .and_then(|at| DateTime::from_timestamp_micros(at.timestamp_micros()))
-            .filter(|at| YEARS.contains(&at.year()));
+        let at = read_instant(text);
         if at.is_none() {
             self.fault(FaultCode::Instant, format!("{:?}", cut(text)));
         }
@@ -348,7 +360,7 @@ impl Reader<'_> {
 
     fn free_text(&mut self, name: &str, value: &Json<'_>) -> Option<String> {
         let text = self.text_field(name, Some(value), false)?;
-        if text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+        if !text_valid(text) {
             self.fault_at(name, FaultCode::Text, "longer than 256 characters, or with control characters");
             return None;
         }
@@ -480,6 +492,11 @@ pub(crate) fn name_valid(name: &str) -> Result<(), &'static str> {
         return Err("more than 64 characters");
     }
     if name.chars().any(char::is_control) { Err("it holds a control character") } else { Ok(()) }
+}
+
+/// The rule for free text.
+pub(crate) fn text_valid(text: &str) -> bool {
+    text.chars().count() <= TEXT_CHARS_MAX && !text.chars().any(char::is_control)
 }
 
 /// RFC 6901: `~` and `/` are escaped.

@@ -1,4 +1,5 @@
 use super::*;
+use chrono::DateTime;
 use proptest::prelude::*;
 
 const CODE: &str = "91440101231245152Y";
@@ -40,7 +41,8 @@ fn the_contracts_example_is_read_whole() {
     );
     let report = read(Door::Gateway, &body).report.unwrap();
     assert_eq!((report.seq, report.devices.len(), report.usage.len(), report.events.len()), (Some(1), 1, 1, 1));
-    assert_eq!(report.devices[0].readings[1], (CompactString::from("功率_kw"), Reading::Number(4.2)));
+    let readings: Vec<_> = report.readings.of(report.devices[0].readings).collect();
+    assert_eq!(readings, [("功率_kw", Reading::Number(4.2)), ("on", Reading::Flag(true))]);
     assert_eq!(report.devices[0].identity.len(), 3);
 }
 

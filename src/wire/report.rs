@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use compact_str::CompactString;
-use sha2::{Digest as _, Sha256};
+
+use crate::content::Content;
+pub use crate::readings::{Reading, Readings, ReadingsOf};
 
 pub type Instant = DateTime<Utc>;
 
@@ -17,6 +19,8 @@ pub struct Report {
     pub clock: Option<Clock>,
     pub events: Vec<Event>,
     pub devices: Vec<DeviceEntry>,
+    /// Of all devices.
+    pub readings: Readings,
     pub usage: Vec<UsageEntry>,
 }
 
@@ -39,8 +43,7 @@ pub struct DeviceEntry {
     pub at: Instant,
     pub quality: Quality,
     pub state: Option<State>,
-    /// Ascending by name.
-    pub readings: Vec<(CompactString, Reading)>,
+    pub readings: ReadingsOf,
     /// Ascending by name: vendor, model, serial.
     pub identity: Vec<(CompactString, String)>,
 }
@@ -53,12 +56,6 @@ pub struct UsageEntry {
     pub at: Instant,
     pub actions: u64,
     pub active_s: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reading {
-    Number(f64),
-    Flag(bool),
 }
 
 macro_rules! words {
@@ -95,93 +92,49 @@ pub const EVENTS: [&str; 5] = ["start", "stop", "clock_jump", "dropped", "identi
 pub type ContentDigest = [u8; 16];
 
 impl Report {
+    /// Digests are kept: the order of `Quality` and of `State` is part of them.
     pub fn digest(&self) -> ContentDigest {
-        let mut out = Content(Vec::with_capacity(64 + self.devices.len() * 96 + self.usage.len() * 128));
+        let mut out = Content::new();
         out.text(self.id.as_deref());
         out.text(self.boot.as_deref());
         out.number(self.seq);
         out.text(self.enterprise.as_deref());
         out.number(self.clock.as_ref().and_then(|clock| clock.synchronised).map(u64::from));
         out.number(self.clock.as_ref().and_then(|clock| clock.monotonic_ms));
-        out.length(self.events.len());
+        out.whole(self.events.len() as u64);
         for event in &self.events {
             out.instant(event.at);
             out.text(Some(&event.event));
             out.text(event.detail.as_deref());
         }
-        out.length(self.devices.len());
+        out.whole(self.devices.len() as u64);
+        let mut readings = self.readings.canonical();
         for entry in &self.devices {
             out.text(Some(&entry.device));
             out.instant(entry.at);
-            out.text(Some(entry.quality.as_str()));
-            out.text(entry.state.map(State::as_str));
-            out.length(entry.readings.len());
-            for (name, reading) in &entry.readings {
-                out.text(Some(name));
-                match reading {
-                    // Adding zero makes -0.0 and 0.0 the same reading.
-                    Reading::Number(number) => out.number(Some((number + 0.0).to_bits())),
-                    Reading::Flag(flag) => out.flag(*flag),
-                }
-            }
-            out.length(entry.identity.len());
+            out.byte(entry.quality as u8);
+            out.byte(entry.state.map_or(0, |state| state as u8 + 1));
+            readings.write(entry.readings, &mut out);
+            out.whole(entry.identity.len() as u64);
             for (name, value) in &entry.identity {
                 out.text(Some(name));
                 out.text(Some(value));
             }
         }
-        out.length(self.usage.len());
+        out.whole(self.usage.len() as u64);
+        let (mut product_before, mut function_module_before) = ("", "");
         for entry in &self.usage {
-            out.text(Some(&entry.product));
-            out.text(Some(&entry.function_module));
+            out.text_after(&mut product_before, &entry.product);
+            out.text_after(&mut function_module_before, &entry.function_module);
             out.text(Some(&entry.user));
             out.instant(entry.at);
-            out.number(Some(entry.actions));
+            out.whole(entry.actions);
             out.number(entry.active_s);
         }
-        short_sha256(&out.0)
+        out.short_sha256()
     }
 }
 
-pub(crate) fn short_sha256(content: &[u8]) -> ContentDigest {
-    let full = Sha256::digest(content);
-    std::array::from_fn(|i| full[i])
-}
-
-/// Writes fields so that different contents give different bytes: each is tagged and carries its length.
-pub(crate) struct Content(pub(crate) Vec<u8>);
-
-impl Content {
-    pub(crate) fn text(&mut self, text: Option<&str>) {
-        match text {
-            Some(text) => {
-                self.0.push(1);
-                self.length(text.len());
-                self.0.extend_from_slice(text.as_bytes());
-            }
-            None => self.0.push(0),
-        }
-    }
-
-    pub(crate) fn number(&mut self, number: Option<u64>) {
-        match number {
-            Some(number) => {
-                self.0.push(2);
-                self.0.extend_from_slice(&number.to_le_bytes());
-            }
-            None => self.0.push(0),
-        }
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.0.extend_from_slice(&[3, u8::from(flag)]);
-    }
-
-    fn instant(&mut self, at: Instant) {
-        self.0.extend_from_slice(&at.timestamp_micros().to_le_bytes());
-    }
-
-    pub(crate) fn length(&mut self, length: usize) {
-        self.0.extend_from_slice(&(length as u64).to_le_bytes());
-    }
-}
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -23,7 +23,8 @@ impl CarrierAdmission for Known {
 }
 
 fn read(body: &[u8]) -> (Option<String>, Result<CarrierMessage, Vec<wire::Fault>>) {
-    read_carrier_message(body, today(), &Known)
+    let (label, message) = read_carrier_message(body, today(), &Known);
+    (label.map(String::from), message)
 }
 
 fn today() -> NaiveDate {

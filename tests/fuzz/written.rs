@@ -63,7 +63,7 @@ pub(crate) fn report(report: &Report) -> Json<'_> {
         ("enterprise", report.enterprise.as_deref().map(text)),
         ("clock", clock),
         ("events", Some(Json::List(report.events.iter().map(event).collect()))),
-        ("devices", Some(Json::List(report.devices.iter().map(device).collect()))),
+        ("devices", Some(Json::List(report.devices.iter().map(|entry| device(report, entry)).collect()))),
         ("usage", Some(Json::List(report.usage.iter().map(usage).collect()))),
     ])
 }
@@ -72,12 +72,12 @@ fn event(event: &Event) -> Json<'_> {
     object([("at", Some(instant(event.at))), ("event", Some(text(&event.event))), ("detail", event.detail.as_deref().map(text))])
 }
 
-fn device(entry: &DeviceEntry) -> Json<'_> {
-    let reading = |reading: &Reading| match reading {
-        Reading::Number(number) => Json::Float(*number),
-        Reading::Flag(flag) => Json::Bool(*flag),
+fn device<'r>(report: &'r Report, entry: &'r DeviceEntry) -> Json<'r> {
+    let reading = |reading: Reading| match reading {
+        Reading::Number(number) => Json::Float(number),
+        Reading::Flag(flag) => Json::Bool(flag),
     };
-    let readings = entry.readings.iter().map(|(name, value)| (Cow::from(name.as_str()), reading(value))).collect();
+    let readings = report.readings.of(entry.readings).map(|(name, value)| (Cow::from(name), reading(value))).collect();
     let identity = entry.identity.iter().map(|(name, value)| (Cow::from(name.as_str()), text(value))).collect();
     object([
         ("device", Some(text(&entry.device))),

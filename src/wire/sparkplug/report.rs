@@ -11,8 +11,8 @@ use serde::{Serialize, Serializer};
 use super::births::{Births, Purpose};
 use super::payload::{Metric, Payload, Value};
 use crate::fault::{Fault, FaultCode};
+use crate::instant::YEARS;
 use crate::limits::{ENTRIES_MAX, FAULTS_MAX, READINGS_MAX, REPORT_BYTES_MAX};
-use crate::read::YEARS;
 use crate::report::{Instant, Quality, State};
 
 /// Metrics of a message that became no reading, by reason.
