@@ -75,6 +75,7 @@ fault_codes! {
     Kid "kid" => "kid is the id of the gateway that sends";
     Signature "signature" => "the signature is right by the gateway's public_key (Ed25519)";
     Unsigned "unsigned" => "a gateway with a public_key signs every report";
+    Internal "internal" => "the service reads every message to its end; where it fails by a mistake of its own, the message is kept";
     NoPublicKey "no_public_key" => "a signed report comes from a gateway with a public_key: a signature that cannot be verified proves nothing";
 }
 

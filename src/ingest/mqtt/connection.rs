@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use observe::Metrics;
 use store::{GatewayEntry, Vouched};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,12 +39,25 @@ pub(super) async fn serve(door: Door, stream: TcpStream, peer: SocketAddr) {
     // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let metrics = door.metrics.clone();
+    let _counted = PanicCounted(&metrics);
     let reason = match Opening::new(&door, stream).run().await {
         Ok(connection) => connection.run().await.as_str(),
         Err(reason) => reason,
     };
     metrics.connections_ended.with_label_values(&[reason]).inc();
     tracing::debug!(%peer, reason, "mqtt connection ended");
+}
+
+/// Counts a connection that a panic has ended; its task takes nobody else along.
+struct PanicCounted<'m>(&'m Metrics);
+
+impl Drop for PanicCounted<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panics.with_label_values(&["connection"]).inc();
+            self.0.connections_ended.with_label_values(&["panic"]).inc();
+        }
+    }
 }
 
 /// Before the CONNECT is accepted.
@@ -404,5 +418,34 @@ impl Connection<'_> {
             Ok(Err(_)) => Err(Ending::Lost),
             Err(_) => Err(Ending::SlowReader),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_one_connection_is_counted_and_takes_no_other_along() {
+        let metrics = Metrics::new();
+        let (go, gone) = tokio::sync::oneshot::channel();
+        let (of_one, of_other) = (metrics.clone(), metrics.clone());
+        let one = tokio::spawn(async move {
+            let _open = of_one.connection_open();
+            let _counted = PanicCounted(&of_one);
+            panic!("a mistake of ours");
+        });
+        let other = tokio::spawn(async move {
+            let _open = of_other.connection_open();
+            let _counted = PanicCounted(&of_other);
+            gone.await
+        });
+        assert!(one.await.unwrap_err().is_panic());
+        assert_eq!(metrics.connections.get(), 1, "the other is still there");
+        go.send(7).unwrap();
+        assert_eq!(other.await.unwrap(), Ok(7));
+        assert_eq!(metrics.panics.with_label_values(&["connection"]).get(), 1);
+        assert_eq!(metrics.connections_ended.with_label_values(&["panic"]).get(), 1);
+        assert_eq!(metrics.connections.get(), 0);
     }
 }
