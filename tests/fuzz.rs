@@ -57,8 +57,9 @@ macro_rules! fuzzed {
 }
 
 fuzzed! {
-    report 4000;
-    carrier 4000;
-    cbor 4000;
-    cose 400;
+    report 30000;
+    carrier 20000;
+    cbor 30000;
+    cose 15000;
+    log 20000;
 }

@@ -1,5 +1,6 @@
 //! One way in for every channel: batches wait their turn, are read against the register, and go to the committing thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender as Commands, channel, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use wire::identity::Sender;
 use crate::commit::{Command, Committer, ReadBatch, unavailable};
 use crate::connected::Connected;
 use crate::core::{Core, CoreOptions};
-use crate::item::{Batch, RawMessage, Settled};
+use crate::item::{Batch, Item, RawMessage, Settled};
 use crate::ledger::SqlLedger;
 use crate::queue::{FairQueue, Queued};
-use crate::reading::{Arrival, Reader, backfill};
+use crate::reading::{Arrival, Reader, backfill, unreadable};
 use crate::upkeep;
 
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +184,7 @@ impl Intake {
     /// What would become of messages, as far as it can be told without their identities.
     pub fn try_out(&self, sender: Sender, vouched: Vouched, received_at: DateTime<Utc>, messages: Vec<RawMessage>) -> Vec<Settled> {
         let arrival = Arrival { sender, vouched, received_at };
-        self.reading.items(&arrival, messages).into_iter().map(crate::item::Item::tried).collect()
+        self.reading.items(&arrival, messages).into_iter().map(Item::tried).collect()
     }
 
     /// Writes a checkpoint of everything accepted before this call.
@@ -211,11 +212,22 @@ impl Reading {
         ReadBatch { items, reply, room }
     }
 
-    fn items(&self, arrival: &Arrival, messages: Vec<RawMessage>) -> Vec<crate::item::Item> {
+    fn items(&self, arrival: &Arrival, messages: Vec<RawMessage>) -> Vec<Item> {
         let directory = self.register.directory();
         let reader = Reader { directory: &directory, metrics: &self.metrics, future_skew_s_max: self.future_skew_s_max };
-        messages.into_iter().map(|message| reader.read(arrival, message)).collect()
+        messages.into_iter().map(|message| contained(&self.metrics, arrival, message, |message| reader.read(arrival, message))).collect()
     }
+}
+
+/// A mistake of ours in reading a message refuses that message and no other: it is kept in the quarantine, and the thread goes on.
+fn contained(metrics: &Metrics, arrival: &Arrival, message: RawMessage, read: impl FnOnce(RawMessage) -> Item) -> Item {
+    let body = message.body.clone();
+    // What reading shares are counters and a snapshot of the register, neither of which a panic leaves half-changed.
+    catch_unwind(AssertUnwindSafe(|| read(message))).unwrap_or_else(|_| {
+        metrics.panics.with_label_values(&["reading"]).inc();
+        tracing::error!(sender = arrival.sender.id(), bytes = body.len(), "reading a message has panicked; it is refused");
+        unreadable(arrival, body)
+    })
 }
 
 /// Once the committing thread has ended, nobody is left to settle a batch: its sender is told so.
@@ -231,4 +243,30 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreE
 
 fn not_started(source: std::io::Error) -> StoreError {
     StoreError::Directory { path: "a thread could not be started".into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Outcome;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_panic_in_reading_one_message_refuses_that_one_and_the_thread_goes_on() {
+        let metrics = Metrics::new();
+        let received_at = DateTime::from_timestamp(1_572_940_800, 0).unwrap();
+        let arrival = Arrival { sender: Sender::Gateway("g".into()), vouched: Vouched::Token, received_at };
+        let read = |message: RawMessage| match &message.body[..] {
+            b"bad" => panic!("a mistake of ours"),
+            _ => unreadable(&arrival, message.body),
+        };
+        let settled: Vec<_> = ["one", "bad", "two"]
+            .map(|body| contained(&metrics, &arrival, RawMessage::of(Bytes::from(body)), read))
+            .map(|item| (item.body.clone(), item.tried().outcome))
+            .into();
+        assert!(settled.iter().map(|(body, _)| &body[..]).eq([&b"one"[..], b"bad", b"two"]), "each keeps its body and its place");
+        let Outcome::Refused(faults) = &settled[1].1 else { panic!("{settled:?}") };
+        assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), [wire::FaultCode::Internal]);
+        assert_eq!(metrics.panics.with_label_values(&["reading"]).get(), 1);
+    }
 }

@@ -92,6 +92,12 @@ impl Reader<'_> {
     }
 }
 
+/// A message that we could not read by a mistake of our own.
+pub(crate) fn unreadable(arrival: &Arrival, body: Bytes) -> Item {
+    let fault = Fault::new(FaultCode::Internal, "", "reading it has failed; it is kept as it came");
+    item(arrival, body, Label::default(), Err(vec![fault]))
+}
+
 /// Does everything that could be read of a batch hold old readings only?
 pub(crate) fn backfill(items: &[Item]) -> bool {
     let mut reports = items.iter().filter_map(|item| match &item.content {

@@ -41,6 +41,7 @@ metrics! {
     carrier_messages: IntCounterVec "shangyun_ingest_carrier_messages_total" ["outcome"] "Carrier messages by outcome.";
     faults: IntCounterVec "shangyun_ingest_faults_total" ["code"] "Faults of refused reports by code.";
     unknown_fields: IntCounter "shangyun_ingest_unknown_fields_total" "Unknown fields that were ignored in reports.";
+    panics: IntCounterVec "shangyun_ingest_panics_total" ["place"] "Mistakes of the service that took one message (reading) or one connection.";
     commit_seconds: Histogram "shangyun_ingest_commit_duration_seconds" "Time from taking a group of reports to its sync.";
     settle_seconds: Histogram "shangyun_ingest_settle_duration_seconds" "Time from handing a batch to the intake until its answers.";
     connections: IntGauge "shangyun_ingest_mqtt_connections" "Open MQTT connections.";

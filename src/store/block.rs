@@ -13,6 +13,8 @@ use crate::merkle::Hash;
 pub const HEADER_BYTES: usize = 56;
 const CRC_AT: usize = 52;
 const MAGIC: [u8; 4] = *b"SYB1";
+/// No block has this number: there is always a next one.
+const NUMBER_END: u64 = u64::MAX;
 
 /// How the sender was established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +130,7 @@ pub fn block_at(bytes: &[u8], expected: u64) -> Result<&[u8], BlockError> {
         return Err(BlockError::Crc);
     }
     match block_number(block) {
-        found if found == expected => Ok(block),
+        found if found == expected && found != NUMBER_END => Ok(block),
         found => Err(BlockError::Number { expected, found }),
     }
 }
@@ -253,5 +255,7 @@ mod tests {
         bytes.extend(block(6));
         assert_eq!(first_block_above(&bytes, 5), Some(length));
         assert_eq!(leaf_before(&bytes[length..]), [3; 32]);
+        assert_eq!(first_block_above(&block(NUMBER_END - 1), 5), Some(0));
+        assert_eq!(first_block_above(&block(NUMBER_END), 5), None);
     }
 }

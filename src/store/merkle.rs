@@ -19,16 +19,34 @@ impl Frontier {
 
     /// Adds a leaf of which only the hash is known.
     pub fn push_hash(&mut self, leaf: Hash) {
-        let mut hash = leaf;
         self.last_leaf = leaf;
-        // Each trailing one bit of the count is a complete subtree that the new leaf completes further.
-        for _ in 0..self.leaves.trailing_ones() {
+        self.push_subtree(leaf, 0);
+    }
+
+    /// Adds the same leaf so many times, in as many steps as the numbers have bits.
+    pub fn push_repeated(&mut self, leaf: Hash, count: u64) {
+        let mut left = count;
+        while left > 0 {
+            self.last_leaf = leaf;
+            // The largest complete subtree that fits here, all of whose leaves are the same.
+            let height = left.ilog2().min(self.leaves.trailing_zeros());
+            let root = (0..height).fold(leaf, |root, _| node_hash(&root, &root));
+            self.push_subtree(root, height);
+            left -= 1 << height;
+        }
+    }
+
+    /// Adds a complete subtree of 2^`height` leaves, of which the count so far is a multiple.
+    fn push_subtree(&mut self, root: Hash, height: u32) {
+        let mut hash = root;
+        // Each trailing one bit of the count is a complete subtree that the new one completes further.
+        for _ in 0..(self.leaves >> height).trailing_ones() {
             if let Some(left) = self.subtrees.pop() {
                 hash = node_hash(&left, &hash);
             }
         }
         self.subtrees.push(hash);
-        self.leaves += 1;
+        self.leaves += 1 << height;
     }
 
     pub fn leaves(&self) -> u64 {
@@ -98,6 +116,23 @@ mod tests {
             assert_eq!(Frontier::from_bytes(&frontier.to_bytes()), Some(frontier.clone()));
             frontier.push(leaf);
         }
+    }
+
+    #[test]
+    fn a_repeated_leaf_is_as_many_leaves() {
+        for (before, count) in (0..9).flat_map(|before| (0..70).map(move |count| (before, count))) {
+            let (mut singly, mut at_once) = (Frontier::default(), Frontier::default());
+            for leaf in 0..before {
+                singly.push(&[leaf]);
+                at_once.push(&[leaf]);
+            }
+            (0..count).for_each(|_| singly.push(b"again"));
+            at_once.push_repeated(leaf_hash(b"again"), count);
+            assert_eq!(at_once, singly, "{before} and {count}");
+        }
+        let mut many = Frontier::default();
+        many.push_repeated(leaf_hash(b"again"), u64::MAX - 1);
+        assert_eq!(many.leaves(), u64::MAX - 1);
     }
 
     #[test]

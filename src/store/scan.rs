@@ -83,11 +83,14 @@ pub(crate) fn scan_tree<D: Disk>(
             None if files.range(segment..).next().is_none() && scanned.end.byte == 0 => return Ok(scanned),
             None => Vec::new(),
         };
-        let walk = Walk { path, bytes: &bytes, until, next_segment: files.range(segment + 1..).next().map(|(first, _)| *first) };
+        // One that begins before the log has come there is none of this log.
+        let next_segment = files.range(segment + 1..).map(|(first, _)| *first).find(|first| *first >= scanned.end.block());
+        let walk = Walk { path, bytes: &bytes, until, next_segment };
         match walk.run(&mut scanned, &mut visit, &mut grown)? {
             Onward::Ended => return Ok(scanned),
             Onward::Segment(next) => {
-                if let Some(damaged) = scanned.damaged.last_mut().filter(|damaged| damaged.blocks.end == next && !damaged.leaves_known) {
+                let behind = scanned.end.block() < next;
+                if let Some(damaged) = scanned.damaged.last_mut().filter(|damaged| behind && damaged.blocks.end == next) {
                     let following = read_segment(disk, dir, next).map_err(at(dir))?.unwrap_or_default();
                     pass_over(&mut scanned.end, damaged, block::block_at(&following, next).ok());
                     grown(&scanned.end.frontier);
@@ -138,7 +141,7 @@ impl<'a> Walk<'a> {
         let mut rest = rest.ok_or(beyond)?;
         loop {
             let number = scanned.end.block();
-            if self.until == Some(number) {
+            if self.until.is_some_and(|until| number >= until) {
                 return Ok(Onward::Ended);
             }
             // Whatever stands behind the point where the log went on elsewhere was never acknowledged.
@@ -156,8 +159,9 @@ impl<'a> Walk<'a> {
                 }
                 Err(fault) => fault,
             };
-            let (skipped, next) = match block::first_block_above(rest, number) {
-                Some(offset) => (offset, block::block_number(&rest[offset..])),
+            let following = block::first_block_above(rest, number).map(|offset| (offset, block::block_number(&rest[offset..])));
+            let (skipped, next) = match following.filter(|(_, next)| self.next_segment.is_none_or(|segment| *next <= segment)) {
+                Some(following) => following,
                 None => match self.next_segment {
                     Some(next) => (rest.len(), next),
                     None => {
@@ -203,10 +207,9 @@ fn sound_block(bytes: &[u8], number: u64) -> Result<&[u8], BlockError> {
 /// Takes leaves for damaged blocks: the last one's is named by the block that follows; of others only what stands there now is known.
 fn pass_over(end: &mut LogPosition, damaged: &mut DamagedBlocks, following: Option<&[u8]>) {
     let count = damaged.blocks.end - damaged.blocks.start;
-    for _ in 1..count {
-        end.frontier.push(&damaged.bytes);
-    }
-    end.frontier.push_hash(following.map_or_else(|| leaf_hash(&damaged.bytes), block::leaf_before));
+    let standing = leaf_hash(&damaged.bytes);
+    end.frontier.push_repeated(standing, count - 1);
+    end.frontier.push_hash(following.map_or(standing, block::leaf_before));
     damaged.leaves_known = count == 1 && following.is_some();
 }
 

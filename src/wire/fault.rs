@@ -80,6 +80,7 @@ fault_codes! {
     Kid "kid" => "kid is the id of the gateway that sends";
     Signature "signature" => "the signature is right by the gateway's public_key (Ed25519)";
     Unsigned "unsigned" => "a gateway with a public_key signs every report";
+    Internal "internal" => "the service reads every message to its end; where it fails by a mistake of its own, the message is kept";
     NoPublicKey "no_public_key" => "a signed report comes from a gateway with a public_key: a signature that cannot be verified proves nothing";
     Sparkplug "sparkplug" => "a Sparkplug payload is the protobuf of Sparkplug B 3.0, with a timestamp except in NDEATH";
     SparkplugSeq "sparkplug_seq" => "seq goes from 0 to 255 and round, without a gap, from an NBIRTH on";
@@ -110,7 +111,9 @@ impl FaultCode {
             | FaultCode::FunctionModule
             | FaultCode::Signature
             | FaultCode::Unsigned
-            | FaultCode::NoPublicKey => Remedy::Register,
+            | FaultCode::NoPublicKey
+            // A newer program may read it.
+            | FaultCode::Internal => Remedy::Register,
             // A Sparkplug message has its meaning in its place among the others only.
             FaultCode::Qos0
             | FaultCode::NotAuthorised

@@ -30,7 +30,7 @@ fn content(report: &Report) -> String {
     let plain = |entry: &DeviceEntry| DeviceEntry { readings: ReadingsOf::default(), ..entry.clone() };
     let devices: Vec<_> = report.devices.iter().map(|entry| (plain(entry), readings(entry))).collect();
     let clock = report.clock.clone().filter(|clock| *clock != Clock { synchronised: None, monotonic_ms: None });
-    format!("{devices:?} {:?}", Report { clock, devices: Vec::new(), readings: Readings::default(), ..report.clone() })
+    format!("{devices:?} {:?}", Report { clock, sent_at: None, devices: Vec::new(), readings: Readings::default(), ..report.clone() })
 }
 
 #[test]

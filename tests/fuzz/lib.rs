@@ -7,7 +7,10 @@
 mod carrier;
 mod cbor;
 mod cose;
+mod crc32c;
 mod faults;
+mod log;
+mod memory;
 mod report;
 mod written;
 
@@ -22,4 +25,4 @@ pub struct Target {
     pub words: &'static [&'static [u8]],
 }
 
-pub const TARGETS: &[Target] = &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET];
+pub const TARGETS: &[Target] = &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET, log::TARGET];

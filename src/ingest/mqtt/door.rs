@@ -148,6 +148,7 @@ impl Door {
 
     /// Serves one connection and counts how it ended.
     async fn serve(self: Arc<Door>, stream: TcpStream, peer: SocketAddr, tls: Option<watch::Receiver<Arc<Tls>>>) {
+        let _counted = PanicCounted(&self.metrics);
         let reason = match self.places.take(peer.ip()) {
             Ok(_place) => {
                 let _open = self.metrics.connection_open();
@@ -181,5 +182,46 @@ impl Door {
             }
         };
         Opening::new(self, stream, trust).run().await
+    }
+}
+
+/// Counts a connection that a panic has ended; its task takes nobody else along.
+struct PanicCounted<'m>(&'m Metrics);
+
+impl Drop for PanicCounted<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panics.with_label_values(&["connection"]).inc();
+            self.0.connections_ended.with_label_values(&["panic"]).inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_one_connection_is_counted_and_takes_no_other_along() {
+        let metrics = Metrics::new();
+        let (go, gone) = tokio::sync::oneshot::channel();
+        let (of_one, of_other) = (metrics.clone(), metrics.clone());
+        let one = tokio::spawn(async move {
+            let _open = of_one.connection_open();
+            let _counted = PanicCounted(&of_one);
+            panic!("a mistake of ours");
+        });
+        let other = tokio::spawn(async move {
+            let _open = of_other.connection_open();
+            let _counted = PanicCounted(&of_other);
+            gone.await
+        });
+        assert!(one.await.unwrap_err().is_panic());
+        assert_eq!(metrics.connections.get(), 1, "the other is still there");
+        go.send(7).unwrap();
+        assert_eq!(other.await.unwrap(), Ok(7));
+        assert_eq!(metrics.panics.with_label_values(&["connection"]).get(), 1);
+        assert_eq!(metrics.connections_ended.with_label_values(&["panic"]).get(), 1);
+        assert_eq!(metrics.connections.get(), 0);
     }
 }
