@@ -1,5 +1,7 @@
 //! Reading a message against the register: what the reader threads do.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use compact_str::CompactString;
@@ -37,11 +39,11 @@ impl Reader<'_> {
         if let Some(fault) = refusal {
             return item(arrival, body, Label::default(), Err(vec![fault]));
         }
-        match &arrival.sender {
+        or_refused(arrival, body, |body| match &arrival.sender {
             Sender::Gateway(gateway) => self.gateway_report(arrival, gateway, body),
             Sender::Supplier(supplier) => self.supplier_report(arrival, supplier, body),
             Sender::Carrier(_) => self.carrier_message(arrival, body),
-        }
+        })
     }
 
     fn gateway_report(&self, arrival: &Arrival, gateway: &str, body: Bytes) -> Item {
@@ -127,6 +129,16 @@ pub(crate) fn sound_carrier_message(arrival: &Arrival, message: CarrierMessage) 
     })
 }
 
+/// A panic costs one message, which is refused and kept, and neither the reader nor whoever else waits for it.
+fn or_refused(arrival: &Arrival, body: Bytes, read: impl FnOnce(Bytes) -> Item) -> Item {
+    let kept = body.clone();
+    // Nothing that the reader shares with others is changed while it reads.
+    catch_unwind(AssertUnwindSafe(|| read(body))).unwrap_or_else(|_| {
+        let fault = Fault::new(FaultCode::Internal, "", "the service failed while it read this");
+        item(arrival, kept, Label::default(), Err(vec![fault]))
+    })
+}
+
 /// Gateways count by (boot, seq), suppliers name an id; reading a report has made sure that the fields are there.
 fn report_identity(sender: &Sender, report: &Report) -> MessageIdentity {
     match (sender, &report.boot, report.seq) {
@@ -143,4 +155,17 @@ pub(crate) fn shanghai_day(at: DateTime<Utc>) -> chrono::NaiveDate {
 fn item(arrival: &Arrival, body: Bytes, label: Label, content: Result<Box<Sound>, Vec<Fault>>) -> Item {
     let content = content.map_or_else(Content::Refused, Content::Sound);
     Item { sender: arrival.sender.clone(), received_at: arrival.received_at, body, label, content }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_reading_refuses_that_message_and_keeps_it() {
+        let arrival = Arrival { sender: Sender::Gateway("g".into()), vouched: Vouched::Token, received_at: DateTime::UNIX_EPOCH };
+        let item = or_refused(&arrival, Bytes::from_static(b"{}"), |_| panic!("as if a decoder were wrong"));
+        assert_eq!(item.body, "{}");
+        assert!(matches!(item.content, Content::Refused(faults) if faults[0].code == FaultCode::Internal));
+    }
 }

@@ -68,6 +68,7 @@ fault_codes! {
     ActiveS "active_s" => "active_s is a whole number from 0 to 86400";
     Count "count" => "sessions, bytes and devices are whole numbers from 0";
     Conflict "conflict" => "an identity is used for one report only";
+    Internal "internal" => "no report, however made, makes the service fail: this one did, and is kept for its makers";
     Qos0 "qos0" => "reports come with QoS 1";
     NotAuthorised "not_authorised" => "a gateway publishes below its own topic only";
     Format "format" => "the first byte of a report is `{` (JSON), 0xA0 to 0xBF (a CBOR map) or 0xD2 (COSE_Sign1)";
