@@ -9,7 +9,7 @@ use store::{Checkpoint, OsDisk, ServiceKeys, SignedHead, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::core::Core;
+use crate::core::{Core, SPACE_EVERY};
 use crate::item::{Item, Outcome, Reply, Settled};
 use crate::ledger::SqlLedger;
 use crate::queue::Room;
@@ -69,7 +69,7 @@ impl Committer {
         let mut progress = Progress::default();
         let mut last_checkpoint = Instant::now();
         while progress.stop.is_none() {
-            let wait = self.checkpoint_every.saturating_sub(last_checkpoint.elapsed()).max(Duration::from_millis(1));
+            let wait = self.checkpoint_every.saturating_sub(last_checkpoint.elapsed()).clamp(Duration::from_millis(1), SPACE_EVERY);
             if progress.held.is_empty() || self.overfull(&progress) {
                 match commands.recv_timeout(wait) {
                     Ok(command) => self.take(command, &mut progress),
@@ -78,6 +78,7 @@ impl Committer {
                 }
             }
             self.gather(commands, &mut progress);
+            self.core.tend(self.began.elapsed());
             if !self.overfull(&progress) {
                 self.commit_group(&mut progress.held);
             }

@@ -22,7 +22,7 @@ use crate::reading::{Arrival, Reader};
 use crate::replay::Replay;
 
 /// How often the free space is looked at.
-const SPACE_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const SPACE_EVERY: Duration = Duration::from_millis(500);
 /// How long nothing is tried after the log has failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What `read` allows; the service takes it from the rulebook.
@@ -48,6 +48,8 @@ pub struct Core<D: Disk, L: Ledger> {
     facts_lost: bool,
     nearly_full: bool,
     space_looked_at: Option<Duration>,
+    /// The last try to write to the log failed.
+    log_failing: bool,
     /// After a failure of the log nothing is tried before this.
     retry_at: Option<Duration>,
 }
@@ -108,6 +110,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             facts_lost: false,
             nearly_full: false,
             space_looked_at: None,
+            log_failing: false,
             retry_at: None,
         };
         Ok((core, scanned))
@@ -276,13 +279,21 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         if self.retry_at.is_some_and(|at| now < at) {
             return Err(Outcome::Unavailable("the evidence log has failed"));
         }
-        match self.log.append(block) {
-            Ok(_) => {
-                if self.retry_at.take().is_some() {
-                    tracing::info!("the evidence log goes on in a new segment");
+        let appended = self.log.append(block).map(drop);
+        self.metrics.log_blocks.set(self.log.end().block() as i64);
+        self.log_tried(appended, now)
+    }
+
+    /// What a try to write to the log means for what comes next.
+    fn log_tried(&mut self, tried: Result<(), LogError>, now: Duration) -> Result<(), Outcome> {
+        let failed_before = std::mem::replace(&mut self.log_failing, tried.is_err());
+        match tried {
+            Ok(()) => {
+                self.retry_at = None;
+                if failed_before {
+                    tracing::info!("the evidence log goes on");
                 }
                 self.health.works(Part::Log);
-                self.metrics.log_blocks.set(self.log.end().block() as i64);
                 Ok(())
             }
             Err(error @ LogError::Full) => {
@@ -300,10 +311,21 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         }
     }
 
-    /// Before the disk is full, nothing more is accepted: reading and judging need room too.
-    fn look_at_space(&mut self, now: Duration) {
+    /// What is to be done also while nothing comes: the free space is looked at, and a log that has failed is tried again. Whoever
+    /// sends only where `/readyz` says so would otherwise wait for ever.
+    pub fn tend(&mut self, now: Duration) {
+        let looked = self.look_at_space(now);
+        if looked && self.log_failing && !self.nearly_full && self.retry_at.is_none_or(|at| at <= now) {
+            let tried = self.log.try_again();
+            // What failed is said in `/readyz`; nobody waits for it here.
+            let _ = self.log_tried(tried, now);
+        }
+    }
+
+    /// Before the disk is full, nothing more is accepted: reading and judging need room too. Says whether it has looked.
+    fn look_at_space(&mut self, now: Duration) -> bool {
         if self.space_looked_at.is_some_and(|at| now < at + SPACE_EVERY) {
-            return;
+            return false;
         }
         self.space_looked_at = Some(now);
         match self.log.disk().free_bytes(self.log.dir()) {
@@ -318,6 +340,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             }
             Err(error) => tracing::warn!(%error, "the free space cannot be found out"),
         }
+        true
     }
 
     fn quarantine(&mut self, decided: &[(Item, Decision)], appended: bool) -> Result<(), Outcome> {

@@ -145,13 +145,15 @@ pub fn leaf_before(block: &[u8]) -> Hash {
     std::array::from_fn(|i| block[20 + i])
 }
 
-/// Where in `bytes` the first sound block with a number above `above` begins. Then damage before it is no torn tail.
+/// Where in `bytes` the first sound block with a number above `above` begins. Then damage before it is no torn tail. A number is
+/// believed only as far as there is room for the blocks in between.
 pub fn first_block_above(bytes: &[u8], above: u64) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = bytes[at..].windows(4).position(|window| window == MAGIC) {
         at += found;
         if let Some(number) = bytes.get(at..at + HEADER_BYTES).map(block_number)
             && number > above
+            && number - above <= (at / HEADER_BYTES).max(1) as u64
             && block_at(&bytes[at..], number).is_ok()
         {
             return Some(at);
@@ -252,6 +254,8 @@ mod tests {
         bytes[30] ^= 1;
         assert_eq!(first_block_above(&bytes, 5), None);
         let length = bytes.len();
+        let impossible = [&bytes[..], &block(1 << 40)].concat();
+        assert_eq!(first_block_above(&impossible, 5), None);
         bytes.extend(block(6));
         assert_eq!(first_block_above(&bytes, 5), Some(length));
         assert_eq!(leaf_before(&bytes[length..]), [3; 32]);

@@ -1,7 +1,7 @@
 //! What the evidence log needs of a file system. The simulation brings one that loses, tears and refuses.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub trait Disk: Send + Sync + 'static {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// An existing file, for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
-    /// An empty file in the place of whatever had that name.
+    /// A new, empty file. What had that name before is gone: it may be a file of which a sync has failed.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -60,7 +60,10 @@ impl Disk for OsDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => OpenOptions::new().read(true).write(true).create_new(true).open(path),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

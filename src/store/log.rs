@@ -87,6 +87,9 @@ impl<D: Disk> Log<D> {
         visit: impl FnMut(Stretch<'_>),
     ) -> Result<(Log<D>, Scanned), LogError> {
         disk.create_dir(dir).map_err(at(dir))?;
+        if let Some(parent) = dir.parent() {
+            disk.sync_dir(parent).map_err(at(parent))?;
+        }
         let scanned = scan(&disk, dir, from, None, visit)?;
         let mut log = Log { disk, dir: dir.to_path_buf(), options, end: scanned.end.clone(), file: None };
         log.keep_unreadable(&scanned)?;
@@ -127,6 +130,23 @@ impl<D: Disk> Log<D> {
         self.end.byte += bytes.len() as u64;
         self.end.frontier.push(&bytes);
         Ok(number)
+    }
+
+    /// After a failure: makes sure that the next block will find a sound file with room, without waiting for one to come.
+    pub fn try_again(&mut self) -> Result<(), LogError> {
+        if self.file.is_none() {
+            self.begin_segment()?;
+        }
+        self.make_room(self.options.grow_bytes.min(self.options.segment_bytes.saturating_sub(self.end.byte)))?;
+        let path = segment_path(&self.dir, self.end.segment);
+        let Some(segment) = &mut self.file else { return Err(not_open(&path)) };
+        // What stands there is zero already; the write gives the sync something to prove.
+        if let Err(error) = segment.file.write_at(&[0], self.end.byte).and_then(|()| segment.file.sync()) {
+            self.file = None;
+            return Err(at(&path)(error));
+        }
+        segment.bytes = segment.bytes.max(self.end.byte + 1);
+        Ok(())
     }
 
     /// Whether it is time to prepare the file of the next segment.

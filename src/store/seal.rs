@@ -38,14 +38,23 @@ pub fn seal_next<D: Disk>(disk: &D, dir: &Path, from: u64) -> Result<Option<Seal
     if sealed::unseal(&compressed).ok().as_deref() != Some(blocks) {
         return Err(unsound(SealedError::Index));
     }
-    let growing = dir.join("sealing");
-    let file = disk.create(&growing)?;
-    file.write_at(&compressed, 0)?;
-    file.sync()?;
-    disk.rename(&growing, &sealed_path(dir, first))?;
+    put(disk, dir, first, &compressed)?;
+    // The raw form goes only when the sealed one is sure to stay.
     disk.sync_dir(dir)?;
     disk.remove(&raw_path)?;
     Ok(Some(SealedSegment { first_block: first, raw_bytes: blocks.len() as u64, sealed_bytes: compressed.len() as u64 }))
+}
+
+/// The whole file, synced, under its name.
+fn put<D: Disk>(disk: &D, dir: &Path, first: u64, compressed: &[u8]) -> io::Result<()> {
+    let growing = dir.join("sealing");
+    let file = disk.create(&growing)?;
+    let put = file.write_at(compressed, 0).and_then(|()| file.sync()).and_then(|()| disk.rename(&growing, &sealed_path(dir, first)));
+    if put.is_err() {
+        // On a full disk every byte counts; what cannot be removed is replaced by the next try.
+        let _ = disk.remove(&growing);
+    }
+    put
 }
 
 /// The bytes of blocks `first..next`, all of them sound; what stands behind them was never acknowledged.

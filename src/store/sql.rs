@@ -1,10 +1,11 @@
 //! Opening the embedded store.
 
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Executor, SqlitePool};
+use sqlx::{Connection, Executor, SqlitePool};
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
 const MAIN_STEPS: &[&str] = &[
@@ -113,7 +114,11 @@ async fn connect(path: &Path, connections_max: u32) -> Result<SqlitePool, sqlx::
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT);
-    SqlitePoolOptions::new().max_connections(connections_max).connect_with(options).await
+    // When a COMMIT fails, SQLite takes the transaction back by itself, and sqlx counts it as open for ever: such a connection would
+    // begin none any more.
+    let pool = SqlitePoolOptions::new().max_connections(connections_max);
+    let pool = pool.before_acquire(|connection, _| Box::pin(ready(Ok(!connection.is_in_transaction()))));
+    pool.connect_with(options).await
 }
 
 async fn migrate(pool: &SqlitePool, path: &Path, steps: &[&'static str]) -> Result<(), StoreError> {

@@ -6,7 +6,9 @@ pub mod http;
 pub mod mqtt;
 pub mod register;
 pub mod rumqttc_client;
+pub mod small_disk;
 pub mod sparkplug;
+pub mod strace;
 pub mod street;
 
 use std::io::{BufRead, BufReader, Read};
@@ -201,7 +203,11 @@ impl Site {
 
     /// With settings that may refer to files made in the directory given.
     pub fn with(register: &Value, settings: impl FnOnce(&Path) -> Vec<String>) -> Site {
-        let dir = tempfile::tempdir().unwrap();
+        Site::in_dir(tempfile::tempdir().unwrap(), register, settings)
+    }
+
+    /// On a disk of one's choice.
+    pub fn in_dir(dir: tempfile::TempDir, register: &Value, settings: impl FnOnce(&Path) -> Vec<String>) -> Site {
         let settings = settings(dir.path());
         let service = Service::start(&dir.path().join("data"), &settings);
         let mut site = Site { service, admin: String::new(), settings, dir };
@@ -248,6 +254,11 @@ impl Site {
         for result in self.push(key, reports) {
             assert_eq!(result["status"], "accepted", "{result}");
         }
+    }
+
+    /// What `/readyz` says, with its status.
+    pub fn readiness(&self) -> Answer {
+        http::get(&format!("{}/readyz", self.service.admin), "")
     }
 
     pub fn judge(&self, voucher: &str) -> Value {
