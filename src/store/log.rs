@@ -236,8 +236,12 @@ impl<D: Disk> Log<D> {
 /// Makes a zero-filled file for the next segment, if none waits. Safe beside the writer.
 pub fn prepare_segment<D: Disk>(disk: &D, dir: &Path, bytes: u64) -> io::Result<()> {
     let waiting = dir.join(PREPARED);
-    if disk.open(&waiting).is_ok() {
-        return Ok(());
+    match disk.open(&waiting) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // It may be there all the same, and the writer about to take it: putting another in its place would leave him with a file that
+        // has no name.
+        Err(error) => return Err(error),
     }
     let growing = dir.join("preparing");
     let file = disk.create(&growing)?;

@@ -1,6 +1,6 @@
 //! A database in memory: a checkpoint is there as a whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ingest::Ledger;
@@ -17,7 +17,9 @@ struct Inner {
     position: LogPosition,
     facts: Facts,
     identities: BTreeMap<IdentityKey, ContentDigest>,
-    quarantined: u64,
+    quarantined: BTreeSet<Vec<u8>>,
+    /// Nothing can be read or written.
+    fails: bool,
 }
 
 impl SimLedger {
@@ -30,16 +32,33 @@ impl SimLedger {
         }
     }
 
+    pub fn set_failing(&self, fails: bool) {
+        self.lock().fails = fails;
+    }
+
+    pub fn failing(&self) -> bool {
+        self.lock().fails
+    }
+
+    pub fn quarantined(&self, body: &[u8]) -> bool {
+        self.lock().quarantined.contains(body)
+    }
+
     pub fn facts(&self) -> Facts {
         self.lock().facts.clone()
     }
 
     pub fn fork(&self) -> SimLedger {
-        SimLedger(Arc::new(Mutex::new(self.lock().clone())))
+        SimLedger(Arc::new(Mutex::new(Inner { fails: false, ..self.lock().clone() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap()
+    }
+
+    fn asked(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {
+        let inner = self.lock();
+        if inner.fails { Err(StoreError::Full) } else { Ok(inner) }
     }
 }
 
@@ -49,18 +68,18 @@ impl Ledger for SimLedger {
     }
 
     fn find_identities(&mut self, keys: &[IdentityKey]) -> Result<Vec<(IdentityKey, ContentDigest)>, StoreError> {
-        let inner = self.lock();
+        let inner = self.asked()?;
         Ok(keys.iter().filter_map(|key| Some((*key, *inner.identities.get(key)?))).collect())
     }
 
     fn highest_sequence(&mut self, gateway: &str, boot: &str) -> Result<u64, StoreError> {
-        let inner = self.lock();
+        let inner = self.asked()?;
         let boots = inner.facts.sequences.iter().filter(|(key, _)| key.gateway == gateway && key.boot == boot);
         Ok(boots.filter_map(|(_, (ranges, _))| ranges.highest()).max().unwrap_or(0))
     }
 
     fn quarantine(&mut self, refused: &[RefusedMessage<'_>]) -> Result<(), StoreError> {
-        self.lock().quarantined += refused.len() as u64;
+        self.asked()?.quarantined.extend(refused.iter().map(|message| message.body.to_vec()));
         Ok(())
     }
 }
