@@ -113,6 +113,7 @@ impl Sound {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly every message is a report, and lies on the heap with the rest of `Sound`")]
 pub(crate) enum Message {
     Report(Report),
     Carrier(CarrierMessage),

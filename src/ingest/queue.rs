@@ -9,9 +9,9 @@ use wire::identity::Sender;
 use crate::intake::{Busy, Unavailable};
 use crate::item::Batch;
 
-/// Bodies under way from door to answer: of one sender, and in all.
-pub(crate) const SENDER_KIB_MAX: usize = 8 << 10;
-pub(crate) const TOTAL_KIB_MAX: usize = 24 << 10;
+/// Bodies under way from door to answer: of one sender, and in all. Whatever waits longer waits with its sender.
+pub(crate) const SENDER_KIB_MAX: usize = 2 << 10;
+pub(crate) const TOTAL_KIB_MAX: usize = 6 << 10;
 /// What a sender may have read in one turn.
 const QUANTUM_BYTES: i64 = 64 << 10;
 /// Of so many turns one is backfill's, while live data waits.
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_noisy_sender_gets_its_share_by_bytes_and_no_more() {
         let queue = FairQueue::new();
-        (0..100).for_each(|_| push(&queue, "noisy", 60 << 10));
+        (0..30).for_each(|_| push(&queue, "noisy", 60 << 10));
         (0..3).for_each(|_| push(&queue, "quiet", 1 << 10));
         assert_eq!(turn(&queue, false), ("noisy".into(), 2));
         assert_eq!(turn(&queue, false), ("quiet".into(), 3), "the quiet one is not behind all of the noisy one's");
@@ -250,9 +250,9 @@ mod tests {
     #[test]
     fn backfill_yields_to_live_data_but_is_not_starved() {
         let queue = FairQueue::new();
-        (0..40).for_each(|_| push(&queue, "old", 60 << 10));
+        (0..40).for_each(|_| push(&queue, "old", 30 << 10));
         assert_eq!(turn(&queue, true).0, "old");
-        (0..60).for_each(|_| push(&queue, "live", 60 << 10));
+        (0..60).for_each(|_| push(&queue, "live", 30 << 10));
         let turns: Vec<_> = (0..20)
             .map(|_| {
                 let turn = queue.next().unwrap();

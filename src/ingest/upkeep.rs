@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use observe::Metrics;
 use store::{OsDisk, SealError, prepare_segment, seal_next};
@@ -11,6 +11,8 @@ use store::{OsDisk, SealError, prepare_segment, seal_next};
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Sealing has no hurry: it runs when nobody else wants the processor.
 const NICENESS: i32 = 19;
+/// After each segment it rests so many times as long as that took: reports come first, and what has piled up is sealed later.
+const REST: u32 = 6;
 
 /// Starts both threads. They end when `asked`'s other end is dropped.
 pub(crate) fn start(dir: &Path, segment_bytes: u64, asked: Receiver<()>, metrics: Metrics) -> io::Result<()> {
@@ -35,25 +37,25 @@ fn seal(dir: &Path, ended: &Receiver<()>, metrics: &Metrics) {
     let _ = rustix::process::nice(NICENESS);
     let (mut from, mut wait) = (0, Duration::ZERO);
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(wait) {
-        wait = LOOK_EVERY;
-        loop {
-            match seal_next(&OsDisk, dir, from) {
-                Ok(None) => break,
-                Ok(Some(sealed)) => {
-                    metrics.sealed_segments.inc();
-                    metrics.sealed_raw_bytes.inc_by(sealed.raw_bytes);
-                    metrics.sealed_bytes.inc_by(sealed.sealed_bytes);
-                }
-                Err(SealError::Unsound { segment, fault }) => {
-                    tracing::error!(segment, %fault, "a segment is damaged and is not sealed: run shangyun log verify");
-                    metrics.damaged_segments.inc();
-                    from = segment + 1;
-                }
-                Err(SealError::Io(error)) => {
-                    tracing::warn!(%error, "a segment could not be sealed; it is tried again");
-                    break;
-                }
+        let began = Instant::now();
+        wait = match seal_next(&OsDisk, dir, from) {
+            Ok(None) => LOOK_EVERY,
+            Ok(Some(sealed)) => {
+                metrics.sealed_segments.inc();
+                metrics.sealed_raw_bytes.inc_by(sealed.raw_bytes);
+                metrics.sealed_bytes.inc_by(sealed.sealed_bytes);
+                began.elapsed() * REST
             }
-        }
+            Err(SealError::Unsound { segment, fault }) => {
+                tracing::error!(segment, %fault, "a segment is damaged and is not sealed: run shangyun log verify");
+                metrics.damaged_segments.inc();
+                from = segment + 1;
+                Duration::ZERO
+            }
+            Err(SealError::Io(error)) => {
+                tracing::warn!(%error, "a segment could not be sealed; it is tried again");
+                LOOK_EVERY
+            }
+        };
     }
 }
