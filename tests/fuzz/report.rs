@@ -148,9 +148,7 @@ pub(crate) fn texts() -> Vec<String> {
 {{"device":"机床\"二\"","at":"{before}","quality":"C","readings":{{}}}}],
 "usage":[{{"product":"P-1","function_module":"报警","user":"7f3a","at":"{at}","actions":3,"active_s":120}}]}}"#
     );
-    let plain = format!(
-        r#"{{"v":1,"boot":"b","seq":1,"devices":[{{"device":"SN-1","at":"2019-11-05T16:00:00+08:00","quality":"N","readings":{{"功率_kw":4.2,"on":true}}}},{{"device":"SN-2","at":"2019-11-05T16:00:00.5+08:00","quality":"F","state":"stopped"}}]}}"#
-    );
+    let plain = r#"{"v":1,"boot":"b","seq":1,"devices":[{"device":"SN-1","at":"2019-11-05T16:00:00+08:00","quality":"N","readings":{"功率_kw":4.2,"on":true}},{"device":"SN-2","at":"2019-11-05T16:00:00.5+08:00","quality":"F","state":"stopped"}]}"#.to_string();
     let usage = format!(
         r#"{{"v":1,"id":"u-1","enterprise":"{ENTERPRISE}","usage":[{{"product":"P-1","function_module":"报警","user":"a","at":"{at}","actions":1}},{{"product":"P-1","function_module":"报警","user":"b","at":"{at}","actions":100000,"active_s":0}}]}}"#
     );
