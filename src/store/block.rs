@@ -259,7 +259,7 @@ mod tests {
         bytes.extend(block(6));
         assert_eq!(first_block_above(&bytes, 5), Some(length));
         assert_eq!(leaf_before(&bytes[length..]), [3; 32]);
-        assert_eq!(first_block_above(&block(NUMBER_END - 1), 5), Some(0));
-        assert_eq!(first_block_above(&block(NUMBER_END), 5), None);
+        assert_eq!(first_block_above(&block(NUMBER_END - 1), NUMBER_END - 2), Some(0));
+        assert_eq!(first_block_above(&block(NUMBER_END), NUMBER_END - 1), None);
     }
 }
