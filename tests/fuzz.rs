@@ -62,4 +62,5 @@ fuzzed! {
     cbor 30000;
     cose 15000;
     log 20000;
+    sparkplug 15000;
 }

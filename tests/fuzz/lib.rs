@@ -12,6 +12,7 @@ mod faults;
 mod log;
 mod memory;
 mod report;
+mod sparkplug;
 mod written;
 
 /// One decoder.
@@ -25,4 +26,4 @@ pub struct Target {
     pub words: &'static [&'static [u8]],
 }
 
-pub const TARGETS: &[Target] = &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET, log::TARGET];
+pub const TARGETS: &[Target] = &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET, log::TARGET, sparkplug::TARGET];
