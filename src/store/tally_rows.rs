@@ -140,13 +140,20 @@ impl Store {
     }
 }
 
+/// Identities of one statement: a statement for each would cost more than its row.
+const IDENTITIES_AT_ONCE: usize = 4_096;
+
 async fn put_identities(connection: &mut SqliteConnection, identities: &[(IdentityKey, ContentDigest)]) -> Result<(), StoreError> {
-    for (key, digest) in identities {
-        sqlx::query("INSERT OR IGNORE INTO identity (key, digest) VALUES (?, ?)")
-            .bind(&key[..])
-            .bind(&digest[..])
-            .execute(&mut *connection)
-            .await?;
+    for some in identities.chunks(IDENTITIES_AT_ONCE) {
+        let list: Vec<String> = some.iter().map(|(key, digest)| hex::encode([&key[..], digest].concat())).collect();
+        let list = serde_json::to_string(&list).map_err(|error| StoreError::stored("identities", error))?;
+        sqlx::query(
+            "INSERT OR IGNORE INTO identity (key, digest)
+             SELECT unhex(substr(value, 1, 32)), unhex(substr(value, 33)) FROM json_each(?)",
+        )
+        .bind(list)
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }
