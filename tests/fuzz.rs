@@ -63,4 +63,5 @@ fuzzed! {
     cose 15000;
     log 20000;
     sparkplug 15000;
+    register 15000;
 }
