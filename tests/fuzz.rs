@@ -64,4 +64,5 @@ fuzzed! {
     log 20000;
     sparkplug 15000;
     register 15000;
+    mqtt 5000;
 }

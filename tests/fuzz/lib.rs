@@ -11,6 +11,7 @@ mod crc32c;
 mod faults;
 mod log;
 mod memory;
+mod mqtt;
 mod register;
 mod report;
 mod sparkplug;
@@ -28,4 +29,4 @@ pub struct Target {
 }
 
 pub const TARGETS: &[Target] =
-    &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET, log::TARGET, sparkplug::TARGET, register::TARGET];
+    &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET, log::TARGET, sparkplug::TARGET, register::TARGET, mqtt::TARGET];
