@@ -63,4 +63,6 @@ fuzzed! {
     cose 15000;
     log 20000;
     sparkplug 15000;
+    register 15000;
+    mqtt 5000;
 }

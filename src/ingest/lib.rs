@@ -25,7 +25,7 @@ pub use feeds::Feeds;
 pub use intake::{Busy, Intake, IntakeOptions, Unavailable};
 pub use item::{Batch, Item, Outcome, RawMessage, Settled};
 pub use ledger::Ledger;
-pub use mqtt::{Door, DoorOptions, SessionOptions, Tls, TlsFiles, keep_tls_fresh, show_tls};
+pub use mqtt::{Door, DoorOptions, MqttDecoded, SessionOptions, Tls, TlsFiles, keep_tls_fresh, mqtt_decoded, show_tls};
 pub use places::{Full, Place, Places};
 pub use quarantine_replay::{ReplayError, replay_quarantined};
 pub use receipts::Receipts;

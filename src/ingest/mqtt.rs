@@ -3,6 +3,7 @@
 mod certificate;
 mod codec;
 mod connection;
+mod decoded;
 mod door;
 mod edge_node;
 mod ending;
@@ -28,6 +29,7 @@ mod session_tests;
 #[cfg(test)]
 mod sessions_tests;
 
+pub use decoded::{MqttDecoded, mqtt_decoded};
 pub use door::{Door, DoorOptions};
 pub use sessions::SessionOptions;
 pub(crate) use sessions::Sessions;

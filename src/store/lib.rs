@@ -40,7 +40,7 @@ pub use quarantine::{
 };
 pub use receipt_rows::ReceiptBoot;
 pub use refusal_facts::Conflict;
-pub use register_import::RegisterFault;
+pub use register_import::{Changes as RegisterChanges, RegisterFault, RowMap, check as check_register};
 pub use register_rows::ImportError;
 pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};
 pub use scan::{DamagedBlocks, Scanned, Stretch, TornTail, scan};

@@ -30,10 +30,10 @@ pub struct RegisterFault {
 }
 
 /// Rows as they are stored, by list and key.
-pub(crate) type RowMap = BTreeMap<(&'static str, String), Map<String, Value>>;
+pub type RowMap = BTreeMap<(&'static str, String), Map<String, Value>>;
 
 /// A sound file's changes: `None` retires the row.
-pub(crate) type Changes = BTreeMap<(&'static str, String), Option<Map<String, Value>>>;
+pub type Changes = BTreeMap<(&'static str, String), Option<Map<String, Value>>>;
 
 /// Under this name a token's hash is stored.
 const TOKEN_SHA256: &str = "token_sha256";
@@ -56,7 +56,7 @@ struct Checker {
 type Places = BTreeMap<(&'static str, String), (usize, usize)>;
 
 /// Checks files that belong together. `rulebook_known` tells whether a rulebook of that id is configured.
-pub(crate) fn check(files: &[Value], current: &RowMap, rulebook_known: &dyn Fn(&str) -> bool) -> Result<Changes, Vec<RegisterFault>> {
+pub fn check(files: &[Value], current: &RowMap, rulebook_known: &dyn Fn(&str) -> bool) -> Result<Changes, Vec<RegisterFault>> {
     let mut checker = Checker { faults: Vec::new(), faults_beyond: 0 };
     let mut changes = Changes::new();
     let mut places = Places::new();
@@ -65,8 +65,8 @@ pub(crate) fn check(files: &[Value], current: &RowMap, rulebook_known: &dyn Fn(&
     }
     checker.references(current, &changes, &places);
     if checker.faults_beyond > 0 {
-        let beyond = checker.faults_beyond;
-        checker.file_fault(0, "bound", "", format!("and {beyond} more faults"));
+        let detail = format!("and {} more faults", checker.faults_beyond);
+        checker.faults.push(fault_of_file(0, "bound", "", detail));
     }
     if checker.faults.is_empty() { Ok(changes) } else { Err(checker.faults) }
 }
@@ -209,8 +209,11 @@ impl Checker {
     }
 
     fn file_fault(&mut self, file: usize, code: &'static str, path: &str, detail: String) {
-        let path = path.to_string();
-        self.faults.push(RegisterFault { file, code, path, list: None, row: None, column: None, rule: FILE_RULE.into(), detail });
+        if self.faults.len() >= FAULTS_MAX {
+            self.faults_beyond += 1;
+            return;
+        }
+        self.faults.push(fault_of_file(file, code, path, detail));
     }
 
     fn fault(&mut self, place: &Place<'_>, code: &'static str, column: Option<&str>, rule: String, detail: String) {
@@ -230,6 +233,11 @@ impl Checker {
             detail,
         });
     }
+}
+
+fn fault_of_file(file: usize, code: &'static str, path: &str, detail: String) -> RegisterFault {
+    let path = path.to_string();
+    RegisterFault { file, code, path, list: None, row: None, column: None, rule: FILE_RULE.into(), detail }
 }
 
 /// A gateway's token cannot be read back, so a row without one keeps the one that it has.
@@ -325,6 +333,18 @@ mod tests {
         assert_eq!(faults(&file), expected);
         let second = &check(&[file], &RowMap::new(), &|_| true).unwrap_err()[5];
         assert_eq!((second.list.as_deref(), second.row, second.column.as_deref()), (Some("suppliers"), Some(2), Some("phone")));
+    }
+
+    #[test]
+    fn faults_of_whole_files_are_bounded_as_those_of_rows_are() {
+        let mut file = json!({"v": 1, "rulebook": "gd-2019"});
+        for number in 0..FAULTS_MAX + 7 {
+            file[format!("gadgets-{number}")] = json!([]);
+        }
+        let faults = check(&[file], &RowMap::new(), &|_| true).unwrap_err();
+        assert_eq!(faults.len(), FAULTS_MAX + 1);
+        let last = &faults[FAULTS_MAX];
+        assert_eq!((last.code, last.detail.as_str()), ("bound", "and 7 more faults"));
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod crc32c;
 mod faults;
 mod log;
 mod memory;
+mod mqtt;
+mod register;
 mod report;
 mod sparkplug;
 mod written;
@@ -26,4 +28,5 @@ pub struct Target {
     pub words: &'static [&'static [u8]],
 }
 
-pub const TARGETS: &[Target] = &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET, log::TARGET, sparkplug::TARGET];
+pub const TARGETS: &[Target] =
+    &[report::TARGET, carrier::TARGET, cbor::TARGET, cose::TARGET, log::TARGET, sparkplug::TARGET, register::TARGET, mqtt::TARGET];
