@@ -1,7 +1,6 @@
 //! Every decoder of bytes from outside, over damaged inputs. Each input follows from its seed alone.
 //!
 //! `SHANGYUN_FUZZ=1000000 cargo test --release --test fuzz` runs so many of each; `SHANGYUN_SEED=17 cargo test --test fuzz report` one alone.
-//! Guided by coverage and for any time: `tests/fuzz/run report 600`.
 #![allow(clippy::unwrap_used)]
 
 #[path = "fuzz/lib.rs"]

@@ -1,7 +1,4 @@
 //! A fuzz target for every decoder of bytes from outside: what must hold for any input at all, not only that nothing panics.
-//!
-//! Two drivers share them. `tests/fuzz.rs` runs each over damaged seeds, so many as its time allows, in every test run; libFuzzer, guided by
-//! coverage, runs one for as long as it is given: `tests/fuzz/run report 600`.
 #![allow(clippy::unwrap_used)]
 
 mod carrier;
