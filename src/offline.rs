@@ -230,7 +230,7 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
         println!("{finding}");
     }
     println!("blocks {}, records {}, signed heads {}", verified.blocks, verified.records, verified.heads);
-    println!("root {}", hex_of(&verified.root));
+    println!("root {}", hex::encode(verified.root));
     println!("{}", if verified.findings.is_empty() { "the log is whole" } else { "the log is NOT whole" });
     Ok(verified.findings.is_empty())
 }
@@ -245,8 +245,4 @@ pub async fn print_head(config: &Config) -> Result<bool> {
         None => eprintln!("no head has been signed yet: the service signs one a minute, and when it stops"),
     }
     Ok(head.is_some())
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -116,6 +116,7 @@ fn rumqttc_lives_through_a_session_with_either_version() {
         assert_eq!(beside.next(), Seen::Message { qos: 1, payload: "lost".into() });
         beside.leave();
         let client = open(&Opening { kept: false, keep_alive_s: 5, ..hello }, false);
+        // Longer than one and a half times its keep alive: only its pings can have kept it.
         std::thread::sleep(Duration::from_secs(9));
         assert!(client.nothing_yet());
         client.leave();

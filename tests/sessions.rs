@@ -236,6 +236,7 @@ fn a_will_waits_its_delay_and_is_not_told_if_the_client_comes_back() {
     };
     drop(open(&street, hello));
     drop(open(&street, Hello { will: None, ..hello }));
+    // Well beyond the delay of the will that must not be told.
     std::thread::sleep(Duration::from_secs(3));
     assert!(watcher.ping(), "nothing was told");
     drop(open(&street, hello));

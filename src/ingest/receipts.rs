@@ -80,7 +80,7 @@ impl Receipts {
     async fn write(&self, gateway: &str, said: &mut HashMap<(String, String), Value>) -> Result<(), StoreError> {
         let boots: BTreeMap<String, ReceiptBoot> = self.store.receipt_boots(gateway).await?;
         let position = self.store.checkpoint_position().await?;
-        let head = json!({ "size": position.block(), "root": hex_of(&position.root()) });
+        let head = json!({ "size": position.block(), "root": hex::encode(position.root()) });
         for (name, boot) in boots {
             let mut receipt = receipt(gateway, &name, &boot);
             let key = (gateway.to_string(), name);
@@ -113,8 +113,4 @@ fn within(boot: &ReceiptBoot, seq: u64) -> bool {
 
 fn shown(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
