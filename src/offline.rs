@@ -13,7 +13,7 @@ use policy::judge::Judgement;
 use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
-use store::{ApiKey, Checkpoint, ImportError, LogError, LogPosition, RegisterState, Store, read_from};
+use store::{ApiKey, ImportError, LogError, LogPosition, Rebuild, RegisterState, Store, StoreError, Tail, read_from};
 
 use crate::config::Config;
 
@@ -158,7 +158,7 @@ async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Ruleb
         catalogues: config.catalogues.clone(),
         clock: Clock::system(),
         metrics: Metrics::new(),
-        evidence: EvidenceSource::Tail { facts: Arc::new(replay.facts), from, to },
+        evidence: EvidenceSource::Tail { facts: Arc::new(Tail::of(&replay.facts)), from, to },
         announce: None,
         judging: Default::default(),
     }))
@@ -168,7 +168,7 @@ async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Ruleb
 fn read_log(dir: &Path, from: &LogPosition, until: Option<u64>) -> Result<(Replay, LogPosition)> {
     for tries in 0.. {
         let mut replay = Replay::default();
-        match read_from(dir, from.clone(), until, |record| replay.take(record)) {
+        match read_from(dir, from.clone(), until, |block, record| replay.take(block, record)) {
             Err(LogError::Damaged { .. }) if tries < 3 => {}
             Err(error) => return Err(error.into()),
             Ok(_) if replay.unreadable > 0 => {
@@ -180,25 +180,54 @@ fn read_log(dir: &Path, from: &LogPosition, until: Option<u64>) -> Result<(Repla
     bail!("the log cannot be read")
 }
 
+/// Facts of so much memory are written before more of the log is read.
+const REBUILD_BYTES_MAX: usize = 128 << 20;
+
 /// Facts from the log anew, up to the checkpoint; gives whether they were the same before. The service may be running.
 pub async fn rebuild_tally(config: &Config) -> Result<bool> {
     let store = Store::open(&config.path("data.dir")).await?;
+    let mut rebuild = store.rebuild()?;
+    let (mut end, mut records) = (LogPosition::default(), 0);
     for _ in 0..TRIES {
         let position = store.checkpoint_position().await?;
-        let (replay, end) = read_log(&store.log_dir(), &LogPosition::default(), Some(position.block()))?;
+        let read = read_into(&mut rebuild, &store, &end, position.block())?;
+        (end, records) = (read.0, records + read.1);
         if end.block() < position.block() {
             bail!("the log ends at block {}, before the checkpoint at block {}: restore it from a backup", end.block(), position.block());
         }
-        let (records, blocks) = (replay.records, position.block());
-        let anew = Checkpoint { facts: replay.facts, identities: replay.identities, position };
-        // `None`: the running service has moved its checkpoint meanwhile.
-        let Some((before, after)) = store.replace_facts(&anew).await? else { continue };
+        // `None`: the running service has moved its checkpoint meanwhile; what was read stays.
+        let Some((before, after)) = rebuild.finish(&position).await? else { continue };
         store.close().await;
-        println!("records {records}, blocks {blocks}, rows of facts {}", after.rows);
-        println!("before sha256:{}", before.sha256);
+        println!("records {records}, blocks {}, rows of facts {}", position.block(), after.rows);
+        match &before {
+            Some(before) => println!("before sha256:{}", before.sha256),
+            None => println!("before: the facts could not be read"),
+        }
         println!("after  sha256:{}", after.sha256);
-        println!("{}", if before == after { "the facts are the same" } else { "the facts DIFFERED and have been replaced" });
-        return Ok(before == after);
+        let same = before.as_ref() == Some(&after);
+        println!("{}", if same { "the facts are the same" } else { "the facts DIFFERED and have been replaced" });
+        return Ok(same);
     }
     bail!("the service moves on faster than its log can be read; try when it is less busy")
+}
+
+/// Reads a stretch of the log into a rebuild; gives where it ends and how many records it has.
+fn read_into(rebuild: &mut Rebuild, store: &Store, from: &LogPosition, until: u64) -> Result<(LogPosition, u64)> {
+    let (mut replay, mut failed) = (Replay::default(), None);
+    let end = read_from(&store.log_dir(), from.clone(), Some(until), |block, record| {
+        replay.take(block, record);
+        if replay.facts.memory_bytes() + replay.identities.memory_bytes() >= REBUILD_BYTES_MAX && failed.is_none() {
+            failed = add(rebuild, &mut replay).err();
+        }
+    })?;
+    failed.map_or(Ok(()), Err)?;
+    if replay.unreadable > 0 {
+        bail!("{} records of the log cannot be read by this version: use a newer one", replay.unreadable);
+    }
+    add(rebuild, &mut replay)?;
+    Ok((end, replay.records))
+}
+
+fn add(rebuild: &mut Rebuild, replay: &mut Replay) -> Result<(), StoreError> {
+    rebuild.add(&replay.facts.hand_over(), std::mem::take(&mut replay.identities))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use observe::{Health, Metrics, Part};
 use store::{BlockBuilder, Checkpoint, Log, LogError, Record, RefusedMessage, Store, StoreError, TornTail};
-use tally::{Facts, Novelty, RecentIdentities};
+use tally::{Boot, Claim, Facts, Novelty, RecentIdentities};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
 use wire::report::ContentDigest;
@@ -27,8 +27,8 @@ pub(crate) enum Command {
 /// A group takes no more than this from the queue.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 const GROUP_ITEMS_MAX: usize = 8192;
-/// Facts held in memory before a checkpoint is written whatever the time.
-const ROWS_MAX: usize = 200_000;
+/// Memory taken by what no checkpoint holds before one is written whatever the time.
+const UNWRITTEN_BYTES_MAX: usize = 96 << 20;
 
 /// What is committed together.
 #[derive(Default)]
@@ -81,16 +81,9 @@ impl Committer {
     ) -> Result<(Committer, Option<TornTail>), StoreError> {
         let position = store.checkpoint_position().await?;
         let mut replay = Replay::default();
-        let (log, torn) = Log::open(&store.log_dir(), options.log, position, |record| replay.take(record))?;
+        let (log, torn) = Log::open(&store.log_dir(), options.log, position, |block, record| replay.take(block, record))?;
         if replay.unreadable > 0 {
             tracing::error!(records = replay.unreadable, "records of the log cannot be read by this version and are not counted");
-        }
-        let mut recent = RecentIdentities::default();
-        replay.identities.into_iter().for_each(|(key, digest)| recent.claim(key, digest));
-        for (key, (ranges, _)) in &replay.facts.sequences {
-            let stored = store.highest_sequence(&key.gateway, &key.boot).await?;
-            let highest = stored.max(ranges.highest().unwrap_or(0));
-            recent.learn_highest(&Sender::Gateway(key.gateway.clone()), &key.boot, highest);
         }
         metrics.log_blocks.set(log.end().block() as i64);
         let committer = Committer {
@@ -99,7 +92,7 @@ impl Committer {
             metrics,
             health,
             every: Duration::from_secs(options.checkpoint_every_s),
-            recent,
+            recent: RecentIdentities::of(replay.identities),
             facts: replay.facts,
             failed: false,
             facts_lost: false,
@@ -142,7 +135,11 @@ impl Committer {
 
     /// The disk is slower than what comes in: take nothing more until the running checkpoint is written.
     fn overfull(&self) -> bool {
-        self.running.is_some() && self.facts.row_count() >= 2 * ROWS_MAX
+        self.running.is_some() && self.unwritten_bytes() >= 2 * UNWRITTEN_BYTES_MAX
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.facts.memory_bytes() + self.recent.memory_bytes()
     }
 
     fn take(&mut self, command: Command, group: &mut Group, stop: &mut Option<oneshot::Sender<()>>) {
@@ -185,6 +182,7 @@ impl Committer {
                 (Item { sender, received_at, body, label, content: Content::Refused(Vec::new()) }, decision)
             })
             .collect();
+        let block = self.log.end().block();
         let appended = self.append(&decided);
         let quarantined = self.quarantine(&decided, appended.is_ok()).await;
         let outcomes: Vec<_> = decided
@@ -193,7 +191,7 @@ impl Committer {
                 let carrier = matches!(item.sender, Sender::Carrier(_));
                 let outcome = match (decision, &appended) {
                     (Decision::Accept(sound), Ok(())) => {
-                        self.count(*sound);
+                        self.count(*sound, block);
                         Outcome::Accepted
                     }
                     // A repeat within this group stands on a report that was not written either.
@@ -214,20 +212,30 @@ impl Committer {
 
     /// Asks the index on disk about those that are not certainly new and not among the recent ones.
     async fn known_identities(&mut self, items: &[Item]) -> Result<HashMap<IdentityKey, ContentDigest>, StoreError> {
-        let mut asked = Vec::new();
+        let (mut numbers, mut ids) = (Vec::new(), Vec::new());
+        let (mut keys_of_numbers, mut keys_of_ids) = (Vec::new(), Vec::new());
         for item in items {
             let Content::Sound(sound) = &item.content else { continue };
-            if let MessageIdentity::Sequence { boot, .. } = &sound.identity
-                && !self.recent.knows_boot(&item.sender, boot)
-            {
-                let highest = self.store.highest_sequence(item.sender.id(), boot).await?;
-                self.recent.learn_highest(&item.sender, boot, highest);
-            }
-            if self.recent.look_up(&item.sender, &sound.identity, &sound.key, &sound.digest) == Novelty::AskIndex {
-                asked.push(sound.key);
+            if let MessageIdentity::Sequence { boot, seq } = &sound.identity {
+                let boot = Boot { gateway: item.sender.id(), boot };
+                let mut novelty = self.recent.look_up_number(boot, *seq, &sound.digest);
+                if novelty == Novelty::AskBoot {
+                    self.recent.learn_boot(boot, self.store.ranges_of_boot(boot).await?);
+                    novelty = self.recent.look_up_number(boot, *seq, &sound.digest);
+                }
+                if novelty == Novelty::AskIndex {
+                    numbers.push((boot, *seq));
+                    keys_of_numbers.push(sound.key);
+                }
+            } else if self.recent.look_up_id(&sound.key, &sound.digest) == Novelty::AskIndex {
+                ids.push(sound.key);
+                keys_of_ids.push(sound.key);
             }
         }
-        if asked.is_empty() { Ok(HashMap::new()) } else { Ok(self.store.find_identities(&asked).await?.into_iter().collect()) }
+        let mut found = self.store.find_numbers(&numbers).await?;
+        found.extend(self.store.find_ids(&ids).await?);
+        let keys = keys_of_numbers.into_iter().chain(keys_of_ids);
+        Ok(keys.zip(found).filter_map(|(key, claim)| Some((key, claim?.digest))).collect())
     }
 
     fn decide(
@@ -240,11 +248,16 @@ impl Committer {
         let accepted = claimed.get(&sound.key).or_else(|| known.get(&sound.key));
         let novelty = match accepted {
             Some(accepted) => RecentIdentities::compare(accepted, &sound.digest),
-            None => self.recent.look_up(&sound.origin.sender, &sound.identity, &sound.key, &sound.digest),
+            None => match &sound.identity {
+                MessageIdentity::Sequence { boot, seq } => {
+                    self.recent.look_up_number(Boot { gateway: sound.origin.sender.id(), boot }, *seq, &sound.digest)
+                }
+                MessageIdentity::Id(_) => self.recent.look_up_id(&sound.key, &sound.digest),
+            },
         };
         match novelty {
             // The index was asked, and does not know it.
-            Novelty::New | Novelty::AskIndex => {
+            Novelty::New | Novelty::AskIndex | Novelty::AskBoot => {
                 claimed.insert(sound.key, sound.digest);
                 Decision::Accept(sound)
             }
@@ -333,14 +346,19 @@ impl Committer {
         })
     }
 
-    fn count(&mut self, sound: Sound) {
+    /// `block`: where it stands in the log.
+    fn count(&mut self, sound: Sound, block: u64) {
         match &sound.message {
             Message::Report(report) => self.facts.apply_report(&sound.origin, report),
             Message::Carrier(message) => self.facts.apply_carrier(message),
         }
-        self.recent.claim(sound.key, sound.digest);
-        if let MessageIdentity::Sequence { boot, seq } = &sound.identity {
-            self.recent.raise_highest(&sound.origin.sender, boot, *seq);
+        let claim = Claim { digest: sound.digest, block };
+        match &sound.identity {
+            MessageIdentity::Sequence { boot, seq } => {
+                let boot = Boot { gateway: sound.origin.sender.id(), boot };
+                self.recent.claim_number(boot, *seq, claim, sound.origin.received_at);
+            }
+            MessageIdentity::Id(_) => self.recent.claim_id(sound.key, claim),
         }
     }
 
@@ -367,33 +385,29 @@ impl Committer {
             self.waiting.clear();
             return;
         }
-        let due = !self.waiting.is_empty() || self.last_checkpoint.elapsed() >= self.every || self.facts.row_count() >= ROWS_MAX;
+        let due = !self.waiting.is_empty() || self.last_checkpoint.elapsed() >= self.every || self.unwritten_bytes() >= UNWRITTEN_BYTES_MAX;
         if !due {
             return;
         }
         self.last_checkpoint = Instant::now();
         let waiting = std::mem::take(&mut self.waiting);
-        if self.facts.is_empty() {
+        if self.facts.is_empty() && self.recent.nothing_pending() {
             waiting.into_iter().for_each(tell);
             return;
         }
         let checkpoint =
-            Checkpoint { facts: std::mem::take(&mut self.facts), identities: self.recent.hand_over(), position: self.log.end().clone() };
+            Checkpoint { facts: self.facts.hand_over(), identities: self.recent.hand_over(), position: self.log.end().clone() };
         let (sender, done) = oneshot::channel();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
-        tokio::spawn(async move {
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let written = store.write_checkpoint(&checkpoint).await;
+            let written = runtime.block_on(store.write_checkpoint(&checkpoint));
             metrics.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
-            let ended = match written {
-                Ok(()) => Ok(()),
-                // An error may hide a commit: only the position tells.
-                Err(_) if store.checkpoint_position().await.is_ok_and(|stands| stands == checkpoint.position) => Ok(()),
-                Err(error) => {
-                    tracing::error!(%error, "a checkpoint could not be written; it is tried again");
-                    Err(Box::new(checkpoint))
-                }
-            };
+            let ended = written.map_err(|error| {
+                tracing::error!(%error, "a checkpoint could not be written; it is tried again");
+                Box::new(checkpoint)
+            });
             // The committing thread outlives its checkpoints.
             let _ = sender.send(ended);
         });
@@ -427,7 +441,7 @@ impl Committer {
             let done = checkpoint_done(&mut self.running).await;
             self.checkpoint_ended(done);
         }
-        if self.running.is_none() && !self.facts.is_empty() {
+        if self.running.is_none() {
             let (sender, _done) = oneshot::channel();
             self.waiting.push(sender);
             self.begin_checkpoint_if_due();

@@ -2,10 +2,9 @@
 
 use chrono::DateTime;
 use store::Record;
-use tally::{Facts, Origin};
+use tally::{Boot, Claim, Claims, Facts, Origin};
 use wire::carrier::read_carrier_message;
-use wire::identity::{IdentityKey, Sender, identity_key};
-use wire::report::ContentDigest;
+use wire::identity::{MessageIdentity, Sender, identity_key};
 use wire::{Door, ReadContext, read_report};
 
 use crate::admission::AdmittedBefore;
@@ -16,21 +15,22 @@ use crate::intake::shanghai_day;
 #[derive(Default)]
 pub struct Replay {
     pub facts: Facts,
-    pub identities: Vec<(IdentityKey, ContentDigest)>,
+    pub identities: Claims,
     /// Records that this program can no longer read; none are expected.
     pub unreadable: u64,
     pub records: u64,
 }
 
 impl Replay {
-    pub fn take(&mut self, record: Record<'_>) {
+    /// `block`: the number of the block that holds it.
+    pub fn take(&mut self, block: u64, record: Record<'_>) {
         self.records += 1;
-        if self.read(&record).is_none() {
+        if self.read(block, &record).is_none() {
             self.unreadable += 1;
         }
     }
 
-    fn read(&mut self, record: &Record<'_>) -> Option<()> {
+    fn read(&mut self, block: u64, record: &Record<'_>) -> Option<()> {
         let received_at = DateTime::from_timestamp_micros(record.received_at_us)?;
         let origin = Origin { sender: record.sender.clone(), enterprise: record.enterprise.clone(), received_at };
         let door = match record.sender {
@@ -38,9 +38,9 @@ impl Replay {
             Sender::Supplier(_) => Door::Supplier,
             Sender::Carrier(_) => {
                 let message = read_carrier_message(record.body, shanghai_day(received_at), &AdmittedBefore).1.ok()?;
-                let identity = wire::identity::MessageIdentity::Id(message.id.clone());
+                let identity = MessageIdentity::Id(message.id.clone());
                 self.facts.apply_carrier(&message);
-                self.identities.push((identity_key(&record.sender, &identity), message.digest()));
+                self.identities.claim_id(identity_key(&record.sender, &identity), Claim { digest: message.digest(), block });
                 return Some(());
             }
         };
@@ -48,7 +48,13 @@ impl Replay {
         let context = ReadContext { door, received_at, future_skew_s_max: u32::MAX, admission: &AdmittedBefore };
         let report = read_report(record.body, &context).report.ok()?;
         self.facts.apply_report(&origin, &report);
-        self.identities.push((identity_key(&record.sender, &report_identity(&record.sender, &report)), report.digest()));
+        let claim = Claim { digest: report.digest(), block };
+        match report_identity(&record.sender, &report) {
+            MessageIdentity::Sequence { boot, seq } => {
+                self.identities.claim_number(Boot { gateway: record.sender.id(), boot: &boot }, seq, claim, received_at);
+            }
+            identity => self.identities.claim_id(identity_key(&record.sender, &identity), claim),
+        }
         Some(())
     }
 }

@@ -78,12 +78,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log, gives every record after `from` to `visit`, and cuts a torn tail.
+    /// Opens the log, gives every record after `from` to `visit` with the number of its block, and cuts a torn tail.
     pub fn open(
         dir: &Path,
         options: LogOptions,
         from: LogPosition,
-        visit: impl FnMut(Record<'_>),
+        visit: impl FnMut(u64, Record<'_>),
     ) -> Result<(Log, Option<TornTail>), LogError> {
         fs::create_dir_all(dir).map_err(at(dir))?;
         let (end, torn) = scan(dir, from, None, visit)?;
@@ -157,9 +157,9 @@ impl Log {
     }
 }
 
-/// Reads every record after `from` to the end, without changing anything; a torn tail, or a block that is being written, ends it.
+/// Reads every record after `from` to the end, with the number of its block, without changing anything; a torn tail, or a block that is being written, ends it.
 /// `until`: stop before the block of that number.
-pub fn read_from(dir: &Path, from: LogPosition, until: Option<u64>, visit: impl FnMut(Record<'_>)) -> Result<LogPosition, LogError> {
+pub fn read_from(dir: &Path, from: LogPosition, until: Option<u64>, visit: impl FnMut(u64, Record<'_>)) -> Result<LogPosition, LogError> {
     scan(dir, from, until, visit).map(|(end, _)| end)
 }
 
@@ -167,7 +167,7 @@ fn scan(
     dir: &Path,
     from: LogPosition,
     until: Option<u64>,
-    mut visit: impl FnMut(Record<'_>),
+    mut visit: impl FnMut(u64, Record<'_>),
 ) -> Result<(LogPosition, Option<TornTail>), LogError> {
     let mut end = from;
     loop {
@@ -191,7 +191,7 @@ fn scan(
             match sound {
                 Err(fault) => break fault,
                 Ok((block, records)) => {
-                    records.into_iter().for_each(&mut visit);
+                    records.into_iter().for_each(|record| visit(number, record));
                     end.frontier.push(block);
                     end.byte += block.len() as u64;
                     rest = &rest[block.len()..];
@@ -268,12 +268,13 @@ mod tests {
     fn bodies(dir: &Path) -> (Vec<String>, Option<TornTail>, LogPosition) {
         let mut bodies = Vec::new();
         let (log, torn) =
-            Log::open(dir, SMALL, LogPosition::default(), |record| bodies.push(String::from_utf8(record.body.to_vec()).unwrap())).unwrap();
+            Log::open(dir, SMALL, LogPosition::default(), |_, record| bodies.push(String::from_utf8(record.body.to_vec()).unwrap()))
+                .unwrap();
         (bodies, torn, log.end().clone())
     }
 
     fn filled(dir: &Path, count: usize) -> Vec<String> {
-        let (mut log, _) = Log::open(dir, SMALL, LogPosition::default(), |_| {}).unwrap();
+        let (mut log, _) = Log::open(dir, SMALL, LogPosition::default(), |_, _| {}).unwrap();
         let written: Vec<String> = (0..count).map(|i| format!("{i:0>200}")).collect();
         written.iter().for_each(|body| log.append(one(body)).unwrap());
         written
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn what_was_appended_is_read_again_over_several_segments_with_the_same_root() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut log, _) = Log::open(dir.path(), SMALL, LogPosition::default(), |_| {}).unwrap();
+        let (mut log, _) = Log::open(dir.path(), SMALL, LogPosition::default(), |_, _| {}).unwrap();
         let mut middle = LogPosition::default();
         for i in 0..50 {
             log.append(one(&format!("{i:0>200}"))).unwrap();
@@ -294,7 +295,7 @@ mod tests {
         let (all, torn, end) = bodies(dir.path());
         assert_eq!((all.len(), torn, &end), (50, None, log.end()));
         let mut after = 0;
-        assert_eq!(read_from(dir.path(), middle, None, |_| after += 1).unwrap(), end);
+        assert_eq!(read_from(dir.path(), middle, None, |_, _| after += 1).unwrap(), end);
         assert_eq!(after, 20);
     }
 
@@ -315,7 +316,7 @@ mod tests {
             assert_eq!(torn.is_some(), keep > 0);
             assert_eq!(end.byte as usize, 2 * block);
         }
-        let (mut log, _) = Log::open(dir.path(), SMALL, LogPosition::default(), |_| {}).unwrap();
+        let (mut log, _) = Log::open(dir.path(), SMALL, LogPosition::default(), |_, _| {}).unwrap();
         log.append(one("after")).unwrap();
         assert_eq!(bodies(dir.path()).0, [written[0].clone(), written[1].clone(), "after".to_string()]);
     }
@@ -328,7 +329,7 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes[300] ^= 0x10;
         fs::write(&path, &bytes).unwrap();
-        let error = Log::open(dir.path(), SMALL, LogPosition::default(), |_| {}).err().unwrap();
+        let error = Log::open(dir.path(), SMALL, LogPosition::default(), |_, _| {}).err().unwrap();
         assert!(matches!(error, LogError::Damaged { block: 1, .. }), "{error}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
@@ -340,6 +341,6 @@ mod tests {
         let mut all = segments(dir.path()).unwrap();
         all.sort_unstable();
         fs::remove_file(segment_path(dir.path(), all[1])).unwrap();
-        assert!(matches!(Log::open(dir.path(), SMALL, LogPosition::default(), |_| {}), Err(LogError::Damaged { .. })));
+        assert!(matches!(Log::open(dir.path(), SMALL, LogPosition::default(), |_, _| {}), Err(LogError::Damaged { .. })));
     }
 }

@@ -1,13 +1,18 @@
 //! Opening the embedded store.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, SqlitePool};
 
+use crate::run_file::RunError;
+use crate::run_set::{RunSet, listed};
+use crate::run_tiers::Merges;
+
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
-const MAIN_STEPS: &[&str] = &[include_str!("schema.sql")];
+const MAIN_STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_runs.sql")];
 const QUARANTINE_STEPS: &[&str] = &[include_str!("quarantine.sql")];
 
 const READERS_MAX: u32 = 4;
@@ -25,6 +30,8 @@ pub enum StoreError {
     Sql(sqlx::Error),
     #[error(transparent)]
     Log(#[from] crate::log::LogError),
+    #[error(transparent)]
+    Run(RunError),
     #[error("stored facts: {0}")]
     Facts(#[from] tally::DecodeError),
     #[error("stored {what}: {detail}")]
@@ -47,6 +54,12 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<RunError> for StoreError {
+    fn from(error: RunError) -> StoreError {
+        if let RunError::Full = error { StoreError::Full } else { StoreError::Run(error) }
+    }
+}
+
 /// The embedded store. Cheap to clone; several processes may open it, one of them the service.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -57,6 +70,9 @@ pub struct Store {
     /// A file of its own, so that refusals never wait for a checkpoint.
     pub(crate) quarantine: SqlitePool,
     pub(crate) quarantine_readers: SqlitePool,
+    /// Facts and the index of identities.
+    pub(crate) runs: Arc<RunSet>,
+    pub(crate) merges: Arc<Merges>,
 }
 
 impl Store {
@@ -73,7 +89,10 @@ impl Store {
         let quarantine = connect(&quarantine_path, 1).await?;
         migrate(&quarantine, &quarantine_path, QUARANTINE_STEPS).await?;
         let quarantine_readers = connect(&quarantine_path, READERS_MAX).await?;
-        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers })
+        let runs = RunSet::open(dir.join("facts"))?;
+        runs.clean(async || listed(&mut *readers.acquire().await?).await).await?;
+        let (runs, merges) = (Arc::new(runs), Arc::default());
+        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers, runs, merges })
     }
 
     pub fn log_dir(&self) -> PathBuf {
@@ -81,6 +100,7 @@ impl Store {
     }
 
     pub async fn close(&self) {
+        self.stop_merges().await;
         self.readers.close().await;
         self.quarantine_readers.close().await;
         self.quarantine.close().await;
