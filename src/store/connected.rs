@@ -10,7 +10,6 @@ use policy::window::Window;
 use tally::{DecodeError, Key, KeyParts, STRETCH_DAYS, day_number, decode_device_day, decode_hours, kind, numbered_day, stretch_of};
 
 use crate::run_file::{RunError, Runs};
-use crate::run_merge::SideBySide;
 use crate::run_scan::Scan;
 use crate::sql::{Store, StoreError};
 
@@ -90,12 +89,6 @@ impl Rule {
     }
 }
 
-/// What one device did in the window.
-struct Gathered {
-    /// By day of the window: clock hours with a reading that is not too late.
-    hours: Vec<u32>,
-}
-
 /// Whether a device is connected, as far as the hours tell.
 enum Connected {
     Yes,
@@ -104,36 +97,100 @@ enum Connected {
     IfInCutHour,
 }
 
-impl Gathered {
-    fn add(&mut self, rule: &Rule, stretch: i32, value: &[u8]) -> Result<(), DecodeError> {
-        let first = stretch * STRETCH_DAYS - rule.from;
-        for entry in decode_hours(value) {
-            let entry = entry?;
-            if entry.days_late > rule.late_days_max {
-                continue;
-            }
-            let begin = first + i32::from(entry.day);
-            let end = (begin + i32::from(entry.days)).min(self.hours.len() as i32);
-            (begin.max(0)..end).for_each(|day| self.hours[day as usize] |= entry.hours);
-        }
-        Ok(())
-    }
-
-    /// Tells, and is empty again.
-    fn decide(&mut self, rule: &Rule) -> Connected {
-        let effective = |hours: u32| hours.count_ones() >= rule.day_hours_min;
-        let days = self.hours.iter().zip(&rule.whole_hours).filter(|(hours, whole)| effective(**hours & **whole)).count();
-        let missing = (rule.effective_days_min as usize).saturating_sub(days);
-        let by_cut = rule.cut.is_some_and(|(day, hour)| {
-            let (whole, all) = (self.hours[day] & rule.whole_hours[day], self.hours[day]);
+impl Rule {
+    /// By what a device did: by day of the window, clock hours with a reading that is not too late.
+    fn decide(&self, hours: &[u32]) -> Connected {
+        let effective = |hours: u32| hours.count_ones() >= self.day_hours_min;
+        let days = hours.iter().zip(&self.whole_hours).filter(|(hours, whole)| effective(**hours & **whole)).count();
+        let by_cut = self.cut.is_some_and(|(day, hour)| {
+            let (whole, all) = (hours[day] & self.whole_hours[day], hours[day]);
             all & hour != 0 && !effective(whole) && effective(whole | hour)
         });
-        self.hours.fill(0);
-        match missing {
+        match (self.effective_days_min as usize).saturating_sub(days) {
             0 => Connected::Yes,
             1 if by_cut => Connected::IfInCutHour,
             _ => Connected::No,
         }
+    }
+
+    /// Adds what a record of hours says to the days of the window.
+    fn gather(&self, hours: &mut [u32], stretch: i32, value: &[u8]) -> Result<(), DecodeError> {
+        let first = stretch * STRETCH_DAYS - self.from;
+        for entry in decode_hours(value) {
+            let entry = entry?;
+            if entry.days_late > self.late_days_max {
+                continue;
+            }
+            let begin = first + i32::from(entry.day);
+            let end = (begin + i32::from(entry.days)).min(hours.len() as i32);
+            (begin.max(0)..end).for_each(|day| hours[day as usize] |= entry.hours);
+        }
+        Ok(())
+    }
+}
+
+/// The devices of one enterprise and what they did. Every run names them in the same order, so that each is mostly found where the
+/// run has come to.
+#[derive(Default)]
+struct Devices {
+    days: usize,
+    /// As they stand in keys, one after the other, and where each ends.
+    names: Vec<u8>,
+    ends: Vec<usize>,
+    /// By device, by day.
+    hours: Vec<u32>,
+    /// Those that only a later run has, and not behind all others.
+    belated: BTreeMap<Vec<u8>, Vec<u32>>,
+}
+
+impl Devices {
+    fn name(&self, at: usize) -> &[u8] {
+        let begin = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.names[begin..self.ends[at]]
+    }
+
+    /// The hours of a device; `at` is where the run has come to.
+    fn hours_of(&mut self, at: &mut usize, name: &[u8]) -> &mut [u32] {
+        while *at < self.ends.len() && self.name(*at) < name {
+            *at += 1;
+        }
+        if *at == self.ends.len() {
+            self.names.extend_from_slice(name);
+            self.ends.push(self.names.len());
+            self.hours.resize(self.hours.len() + self.days, 0);
+        } else if self.name(*at) != name {
+            let days = self.days;
+            return self.belated.entry(name.to_vec()).or_insert_with(|| vec![0; days]);
+        }
+        &mut self.hours[*at * self.days..][..self.days]
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&[u8], &[u32])> {
+        let in_order = (0..self.ends.len()).map(|at| (self.name(at), &self.hours[at * self.days..][..self.days]));
+        in_order.chain(self.belated.iter().map(|(name, hours)| (name.as_slice(), hours.as_slice())))
+    }
+
+    fn clear(&mut self) {
+        self.names.clear();
+        self.ends.clear();
+        self.hours.clear();
+        self.belated.clear();
+    }
+}
+
+/// One run's records of one stretch; it stands on one that was not taken in.
+struct Source {
+    scan: Scan,
+    stretch: i32,
+}
+
+impl Source {
+    /// The enterprise, as it stands in keys.
+    fn enterprise(&self) -> Result<&[u8], DecodeError> {
+        let names = self.scan.key().get(NAMES_AT..).unwrap_or_default();
+        let mut parts = KeyParts(names);
+        parts.name_bytes()?;
+        Ok(&names[..names.len() - parts.0.len()])
     }
 }
 
@@ -161,78 +218,108 @@ fn parts(runs: &Runs, count: usize) -> Result<Vec<Part>, RunError> {
 
 fn count_part<T: Default>(runs: &Runs, rule: &Rule, part: &Part, visit: &impl Fn(&mut T, &str, &str)) -> Result<T, RunError> {
     let mut counted = T::default();
-    let mut scans = Vec::new();
-    for run in runs.iter().filter(|run| run.has_kind(kind::DEVICE_HOURS)) {
+    let mut sources = sources(runs, rule, part)?;
+    let mut devices = Devices { days: rule.whole_hours.len(), ..Devices::default() };
+    let mut enterprise = Vec::new();
+    loop {
+        enterprise.clear();
+        for source in &sources {
+            let other = source.enterprise()?;
+            if enterprise.is_empty() || other < enterprise.as_slice() {
+                enterprise.clear();
+                enterprise.extend_from_slice(other);
+            }
+        }
+        if enterprise.is_empty() {
+            return Ok(counted);
+        }
+        let mut ended = Vec::new();
+        for (number, source) in sources.iter_mut().enumerate() {
+            let mut at = 0;
+            while let Some(device) = source.scan.key()[NAMES_AT..].strip_prefix(enterprise.as_slice()) {
+                rule.gather(devices.hours_of(&mut at, device), source.stretch, source.scan.value())?;
+                if !source.scan.next()? {
+                    ended.push(number);
+                    break;
+                }
+            }
+        }
+        ended.into_iter().rev().for_each(|number| drop(sources.remove(number)));
+        count_enterprise(runs, rule, KeyParts(&enterprise).name()?, &devices, &mut counted, visit)?;
+        devices.clear();
+    }
+}
+
+/// What each run has of the window, the largest run first: it names most devices.
+fn sources(runs: &Runs, rule: &Rule, part: &Part) -> Result<Vec<Source>, RunError> {
+    let mut runs: Vec<_> = runs.iter().filter(|run| run.has_kind(kind::DEVICE_HOURS)).collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.bytes()));
+    let mut sources = Vec::new();
+    for run in runs {
         for stretch in stretch_of(rule.from).0..=stretch_of(rule.to).0 {
             let mut begin = Key::default();
             begin.begin(kind::DEVICE_HOURS).day(stretch);
             let bound = |names: &[u8]| [&begin.0[..], names].concat();
-            scans.push(Scan::new(run, &bound(&part.from), &bound(&part.until), READ_AHEAD_BYTES)?);
-        }
-    }
-    let mut records = SideBySide::new(scans, NAMES_AT)?;
-    let mut gathered = Gathered { hours: vec![0; rule.whole_hours.len()] };
-    let mut in_doubt = InDoubt::default();
-    let mut names = Vec::new();
-    while let Some(first) = records.least() {
-        names.clear();
-        names.extend_from_slice(&first.key()[NAMES_AT..]);
-        while let Some(record) = records.least().filter(|record| record.key()[NAMES_AT..] == names) {
-            let stretch = KeyParts(&record.key()[1..]).day()?;
-            gathered.add(rule, stretch, record.value())?;
-            records.step()?;
-        }
-        let mut parts = KeyParts(&names);
-        let (enterprise, device) = (parts.name()?, parts.name()?);
-        match gathered.decide(rule) {
-            Connected::Yes => visit(&mut counted, enterprise, device),
-            Connected::No => {}
-            Connected::IfInCutHour => {
-                if in_doubt.enterprise != enterprise {
-                    in_doubt.settle(runs, rule, &mut counted, visit)?;
-                    in_doubt.enterprise = enterprise.to_string();
-                }
-                in_doubt.devices.insert(device.to_string());
+            let mut scan = Scan::new(run, &bound(&part.from), &bound(&part.until), READ_AHEAD_BYTES)?;
+            if scan.next()? {
+                sources.push(Source { scan, stretch });
             }
         }
     }
-    in_doubt.settle(runs, rule, &mut counted, visit)?;
-    Ok(counted)
+    Ok(sources)
 }
 
-/// Devices of one enterprise of which only the hour of the cut-off tells.
-#[derive(Default)]
-struct InDoubt {
-    enterprise: String,
-    devices: BTreeSet<String>,
+fn count_enterprise<T>(
+    runs: &Runs,
+    rule: &Rule,
+    enterprise: &str,
+    devices: &Devices,
+    counted: &mut T,
+    visit: &impl Fn(&mut T, &str, &str),
+) -> Result<(), RunError> {
+    let mut in_doubt = BTreeSet::new();
+    for (name, hours) in devices.each() {
+        let decided = rule.decide(hours);
+        if matches!(decided, Connected::No) {
+            continue;
+        }
+        let name = KeyParts(name).name()?;
+        match decided {
+            Connected::Yes => visit(counted, enterprise, name),
+            _ => drop(in_doubt.insert(name)),
+        }
+    }
+    if let Some((day, _)) = rule.cut.filter(|_| !in_doubt.is_empty()) {
+        let counting = counting_in_cut_hour(runs, rule, enterprise, rule.from + day as i32, &in_doubt)?;
+        counting.iter().for_each(|device| visit(counted, enterprise, device));
+    }
+    Ok(())
 }
 
-impl InDoubt {
-    /// Reads the cut-off's day of the enterprise in full.
-    fn settle<T>(&mut self, runs: &Runs, rule: &Rule, counted: &mut T, visit: &impl Fn(&mut T, &str, &str)) -> Result<(), RunError> {
-        let devices = std::mem::take(&mut self.devices);
-        let Some((day, _)) = rule.cut.filter(|_| !devices.is_empty()) else { return Ok(()) };
-        let mut connected = BTreeSet::new();
-        let mut key = Key::default();
-        key.begin(kind::DEVICE_DAY).name(&self.enterprise).day(rule.from + day as i32);
-        for run in runs.iter().filter(|run| run.has_kind(kind::DEVICE_DAY)) {
-            let mut scan = Scan::new(run, &key.0, &key.after_all(), READ_AHEAD_BYTES)?;
-            while scan.next()? {
-                let mut parts = KeyParts(&scan.key()[key.0.len()..]);
-                let device = parts.name()?;
-                if devices.contains(device) && self.in_cut_hour(rule, scan.value())? {
-                    connected.insert(device.to_string());
+/// Which of these devices of an enterprise have a counting reading in the hour of the cut-off: its day is read in full.
+fn counting_in_cut_hour(
+    runs: &Runs,
+    rule: &Rule,
+    enterprise: &str,
+    day: i32,
+    devices: &BTreeSet<&str>,
+) -> Result<BTreeSet<String>, RunError> {
+    let mut counting = BTreeSet::new();
+    let mut key = Key::default();
+    key.begin(kind::DEVICE_DAY).name(enterprise).day(day);
+    let (cut_off, day) = (rule.window.cut_off, numbered_day(day)?);
+    for run in runs.iter().filter(|run| run.has_kind(kind::DEVICE_DAY)) {
+        let mut scan = Scan::new(run, &key.0, &key.after_all(), READ_AHEAD_BYTES)?;
+        while scan.next()? {
+            let device = KeyParts(&scan.key()[key.0.len()..]).name()?;
+            if devices.contains(device) && !counting.contains(device) {
+                let facts = decode_device_day(day, scan.value())?;
+                let mut of_hour = facts.hours.iter().filter(|((hour, _), _)| *hour == hour_of(cut_off));
+                if of_hour.any(|(_, facts)| facts.normal.count_at(cut_off, rule.late_days_max)) {
+                    counting.insert(device.to_string());
                 }
             }
         }
-        connected.iter().for_each(|device| visit(counted, &self.enterprise, device));
-        Ok(())
     }
-
-    fn in_cut_hour(&self, rule: &Rule, value: &[u8]) -> Result<bool, RunError> {
-        let cut_off = rule.window.cut_off;
-        let facts = decode_device_day(numbered_day(day_number(day_of(cut_off)))?, value)?;
-        let of_hour = facts.hours.iter().filter(|((hour, _), _)| *hour == hour_of(cut_off));
-        Ok(of_hour.into_iter().any(|(_, facts)| facts.normal.count_at(cut_off, rule.late_days_max)))
-    }
+    Ok(counting)
 }

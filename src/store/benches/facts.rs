@@ -19,7 +19,9 @@ use wire::Report;
 use wire::identity::Sender;
 use wire::report::{DeviceEntry, Quality};
 
-const DEVICES: usize = 1_000_000;
+/// How many devices the month has.
+static DEVICES: LazyLock<usize> =
+    LazyLock::new(|| std::env::var("DEVICES").map_or(1_000_000, |devices| devices.parse().expect("DEVICES is a number")));
 const DEVICES_PER_ENTERPRISE: usize = 30;
 const DEVICES_PER_REPORT: usize = 10;
 const DAYS: i64 = 30;
@@ -40,7 +42,13 @@ fn began() -> DateTime<Utc> {
     DateTime::from_timestamp(1_572_537_600, 0).unwrap()
 }
 
-/// One reading of every device within one clock hour, each at its own second.
+/// Every eighth reading is missing, so that no day is like another.
+fn missing(device: usize, hour: DateTime<Utc>) -> bool {
+    let mixed = (device as u64 ^ (hour.timestamp() as u64) << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed >> 61 == 0
+}
+
+/// One reading of nearly every device within one clock hour, each report at its own second.
 fn fold_hour(facts: &mut Facts, devices: usize, hour: DateTime<Utc>) {
     for first in (0..devices).step_by(DEVICES_PER_REPORT) {
         let at = hour + TimeDelta::seconds((first / DEVICES_PER_REPORT % 3_600) as i64);
@@ -57,7 +65,13 @@ fn fold_hour(facts: &mut Facts, devices: usize, hour: DateTime<Utc>) {
             readings: Vec::new(),
             identity: Vec::new(),
         };
-        facts.apply_report(&origin, &Report { devices: (first..first + DEVICES_PER_REPORT).map(entry).collect(), ..Report::default() });
+        facts.apply_report(
+            &origin,
+            &Report {
+                devices: (first..first + DEVICES_PER_REPORT).filter(|device| !missing(*device, hour)).map(entry).collect(),
+                ..Report::default()
+            },
+        );
     }
 }
 
@@ -82,13 +96,13 @@ static MONTH: LazyLock<(TempDir, Store)> = LazyLock::new(|| {
     for day in 0..DAYS {
         let mut facts = Facts::default();
         for hour in 0..HOURS_PER_DAY {
-            fold_hour(&mut facts, DEVICES, began() + TimeDelta::days(day) + TimeDelta::hours(8 + hour));
+            fold_hour(&mut facts, *DEVICES, began() + TimeDelta::days(day) + TimeDelta::hours(8 + hour));
         }
         write(&store, facts, Vec::new(), day as u64 + 1);
     }
     for more in 0..20 {
         let mut facts = Facts::default();
-        fold_hour(&mut facts, DEVICES / 10, began() + TimeDelta::days(DAYS - 1) + TimeDelta::hours(18));
+        fold_hour(&mut facts, *DEVICES / 10, began() + TimeDelta::days(DAYS - 1) + TimeDelta::hours(18));
         write(&store, facts, Vec::new(), DAYS as u64 + 1 + more);
     }
     let files: Vec<_> =
@@ -120,7 +134,7 @@ fn read_one_voucher(bencher: Bencher) {
     let days = (day_of(began()), day_of(began() + TimeDelta::days(DAYS - 1)));
     let mut number = 0;
     bencher.bench_local(|| {
-        number = (number + 7_919) % (DEVICES / DEVICES_PER_ENTERPRISE);
+        number = (number + 7_919) % (*DEVICES / DEVICES_PER_ENTERPRISE);
         let (facts, _) = RUNTIME.block_on(store.voucher_facts(&enterprise(number), "P-1", days, None)).unwrap();
         assert!(facts.devices.len() >= DEVICES_PER_ENTERPRISE * DAYS as usize);
     });
@@ -134,9 +148,9 @@ fn connected_devices_of_all_enterprises(bencher: Bencher) {
     let to = day_of(cut_off);
     let window = Window { from: to - TimeDelta::days(29), to, cut_off };
     let parameters = Rulebook::default_2019().parameters;
-    bencher.counter(ItemsCount::new(DEVICES)).bench_local(|| {
+    bencher.counter(ItemsCount::new(*DEVICES)).bench_local(|| {
         let counts = RUNTIME.block_on(store.connected_devices(&parameters, &window)).unwrap();
-        assert_eq!(counts.values().sum::<u64>(), DEVICES as u64);
+        assert_eq!(counts.values().sum::<u64>(), *DEVICES as u64);
     });
 }
 

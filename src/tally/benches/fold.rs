@@ -123,6 +123,21 @@ fn look_up_and_claim(bencher: Bencher, gateways: usize) {
     });
 }
 
+/// The facts of 30 devices and 30 days of 10 hours, from bytes.
+#[divan::bench]
+fn decode_900_device_days(bencher: Bencher) {
+    let day = policy::calendar::read_day("2019-11-05").unwrap();
+    let mut facts = policy::facts::DeviceDay::default();
+    for hour in 8..18 {
+        let at = policy::calendar::day_start(day) + TimeDelta::hours(i64::from(hour)) + TimeDelta::seconds(77);
+        let of_hour = facts.hours.entry((hour, policy::facts::Channel::Gateway)).or_default();
+        of_hour.normal.add(policy::facts::Seen { occurred_at: at, days_late: 1 });
+        of_hour.counts[0] = 60;
+    }
+    let bytes = tally::encode_device_day(day, &facts);
+    bencher.bench_local(|| (0..900).map(|_| tally::decode_device_day(day, divan::black_box(&bytes)).unwrap()).collect::<Vec<_>>());
+}
+
 /// Resident memory, as the system counts it.
 fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
