@@ -13,7 +13,9 @@ use policy::judge::Judgement;
 use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
-use store::{ApiKey, Checkpoint, ImportError, LogPosition, OsDisk, RegisterState, Scanned, ServiceKeys, Store, scan};
+use store::{
+    ApiKey, DamagedBlocks, ImportError, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys, Store, StoreError, Tail, scan,
+};
 
 use crate::config::Config;
 
@@ -146,7 +148,7 @@ fn read_rulebook(path: &Path) -> Result<Rulebook> {
 /// A monitor over the checkpoint and the log behind it, as they are on the disk now.
 async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Rulebook>) -> Result<Monitor> {
     let from = store.checkpoint_position().await?;
-    let (replay, scanned) = read_log(&store.log_dir(), &from, None)?;
+    let (replay, scanned) = read_log(&store.log_dir(), &from)?;
     let to = scanned.end;
     let rulebooks = match rulebook {
         Some(rulebook) => Versions::new(vec![rulebook.clone()])?,
@@ -159,53 +161,109 @@ async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Ruleb
         catalogues: config.catalogues.clone(),
         clock: Clock::system(),
         metrics: Metrics::new(),
-        evidence: EvidenceSource::Tail { facts: Arc::new(replay.facts), from, to },
+        evidence: EvidenceSource::Tail { facts: Arc::new(Tail::of(&replay.facts)), from, to },
         announce: None,
         judging: Default::default(),
     }))
 }
 
-/// Reads a stretch of the log. Beside a running service a look at the wrong moment may see damage where there is none: it looks again.
-fn read_log(dir: &Path, from: &LogPosition, until: Option<u64>) -> Result<(Replay, Scanned)> {
+/// Reads what the log holds from there on. Beside a running service a look at the wrong moment may see damage where there is none: it looks again.
+fn read_log(dir: &Path, from: &LogPosition) -> Result<(Replay, Scanned)> {
     for tries in 0.. {
         let mut replay = Replay::default();
-        let scanned = scan(&OsDisk, dir, from.clone(), until, |stretch| replay.take(&stretch))?;
+        let scanned = scan(&OsDisk, dir, from.clone(), None, |stretch| replay.take(&stretch))?;
         if !scanned.damaged.is_empty() && tries < 3 {
             continue;
         }
         if replay.unreadable > 0 {
             bail!("{} records of the log cannot be read by this version: use a newer one", replay.unreadable)
         }
-        for damaged in &scanned.damaged {
-            eprintln!("{}: blocks {:?} are damaged ({}) and not counted", damaged.path.display(), damaged.blocks, damaged.fault);
-        }
+        name_damaged(&scanned.damaged);
         return Ok((replay, scanned));
     }
     bail!("the log cannot be read")
 }
 
+/// Facts of so much memory are written before more of the log is read.
+const REBUILD_BYTES_MAX: usize = 128 << 20;
+/// Looks at the log, if it seems damaged.
+const LOOKS: u32 = 3;
+
 /// Facts from the log anew, up to the checkpoint; gives whether they were the same before. The service may be running.
 pub async fn rebuild_tally(config: &Config) -> Result<bool> {
     let store = Store::open(&config.path("data.dir")).await?;
-    for _ in 0..TRIES {
-        let position = store.checkpoint_position().await?;
-        let (replay, scanned) = read_log(&store.log_dir(), &LogPosition::default(), Some(position.block()))?;
-        let end = scanned.end;
-        if end.block() < position.block() {
-            bail!("the log ends at block {}, before the checkpoint at block {}: restore it from a backup", end.block(), position.block());
+    for looks in 1..=LOOKS {
+        let mut rebuild = store.rebuild()?;
+        let mut read = ReadInto::default();
+        for _ in 0..TRIES {
+            let position = store.checkpoint_position().await?;
+            read.on(&mut rebuild, &store, position.block())?;
+            if !read.damaged.is_empty() && looks < LOOKS {
+                break;
+            }
+            if read.end.block() < position.block() {
+                let (end, stands) = (read.end.block(), position.block());
+                bail!("the log ends at block {end}, before the checkpoint at block {stands}: restore it from a backup");
+            }
+            // `None`: the running service has moved its checkpoint meanwhile; what was read stays.
+            let Some((before, after)) = rebuild.finish(&position).await? else { continue };
+            store.close().await;
+            name_damaged(&read.damaged);
+            println!("records {}, blocks {}, rows of facts {}", read.records, position.block(), after.rows);
+            match &before {
+                Some(before) => println!("before sha256:{}", before.sha256),
+                None => println!("before: the facts could not be read"),
+            }
+            println!("after  sha256:{}", after.sha256);
+            let same = before.as_ref() == Some(&after);
+            println!("{}", if same { "the facts are the same" } else { "the facts DIFFERED and have been replaced" });
+            return Ok(same);
         }
-        let (records, blocks) = (replay.records, position.block());
-        let anew = Checkpoint { facts: replay.facts, identities: replay.identities, position };
-        // `None`: the running service has moved its checkpoint meanwhile.
-        let Some((before, after)) = store.replace_facts(&anew).await? else { continue };
-        store.close().await;
-        println!("records {records}, blocks {blocks}, rows of facts {}", after.rows);
-        println!("before sha256:{}", before.sha256);
-        println!("after  sha256:{}", after.sha256);
-        println!("{}", if before == after { "the facts are the same" } else { "the facts DIFFERED and have been replaced" });
-        return Ok(before == after);
+        if read.damaged.is_empty() {
+            break;
+        }
     }
     bail!("the service moves on faster than its log can be read; try when it is less busy")
+}
+
+/// What of the log a rebuild has taken in.
+#[derive(Default)]
+struct ReadInto {
+    end: LogPosition,
+    records: u64,
+    damaged: Vec<DamagedBlocks>,
+}
+
+impl ReadInto {
+    /// Reads on, up to the block of that number.
+    fn on(&mut self, rebuild: &mut Rebuild, store: &Store, until: u64) -> Result<()> {
+        let (mut replay, mut failed) = (Replay::default(), None);
+        let scanned = scan(&OsDisk, &store.log_dir(), self.end.clone(), Some(until), |stretch| {
+            replay.take(&stretch);
+            if replay.facts.memory_bytes() + replay.identities.memory_bytes() >= REBUILD_BYTES_MAX && failed.is_none() {
+                failed = add(rebuild, &mut replay).err();
+            }
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        if replay.unreadable > 0 {
+            bail!("{} records of the log cannot be read by this version: use a newer one", replay.unreadable)
+        }
+        add(rebuild, &mut replay)?;
+        self.end = scanned.end;
+        self.records += replay.records;
+        self.damaged.extend(scanned.damaged);
+        Ok(())
+    }
+}
+
+fn add(rebuild: &mut Rebuild, replay: &mut Replay) -> Result<(), StoreError> {
+    rebuild.add(&replay.facts.hand_over(), std::mem::take(&mut replay.identities))
+}
+
+fn name_damaged(damaged: &[DamagedBlocks]) {
+    for damaged in damaged {
+        eprintln!("{}: blocks {:?} are damaged ({}) and not counted", damaged.path.display(), damaged.blocks, damaged.fault);
+    }
 }
 
 /// Reads the whole log and every signed head; gives whether all is as it was.

@@ -32,8 +32,10 @@ pub(crate) struct ReadBatch {
 /// A group takes no more than this from the queue.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 const GROUP_ITEMS_MAX: usize = 8192;
-/// Facts held in memory before a checkpoint is written whatever the time.
-const ROWS_MAX: usize = 200_000;
+/// Memory taken by what no checkpoint holds before one is written whatever the time.
+const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
+/// How long no checkpoint is tried after one has failed.
+const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often the head of the log is signed.
 const HEAD_EVERY: Duration = Duration::from_secs(60);
 
@@ -60,6 +62,8 @@ struct Progress {
     /// Who waits for the next checkpoint, and for the one that is being written.
     waiting: Vec<oneshot::Sender<()>>,
     running: Option<Vec<oneshot::Sender<()>>>,
+    /// When the last checkpoint failed, if it did.
+    checkpoint_failed: Option<Instant>,
     stop: Option<oneshot::Sender<()>>,
     last_head: Option<Instant>,
 }
@@ -70,7 +74,7 @@ impl Committer {
         let mut last_checkpoint = Instant::now();
         while progress.stop.is_none() {
             let wait = self.checkpoint_every.saturating_sub(last_checkpoint.elapsed()).clamp(Duration::from_millis(1), SPACE_EVERY);
-            if progress.held.is_empty() || self.overfull(&progress) {
+            if progress.held.is_empty() || self.overfull() {
                 match commands.recv_timeout(wait) {
                     Ok(command) => self.take(command, &mut progress),
                     Err(RecvTimeoutError::Timeout) => {}
@@ -79,11 +83,12 @@ impl Committer {
             }
             self.gather(commands, &mut progress);
             self.core.tend(self.began.elapsed());
-            if !self.overfull(&progress) {
+            if !self.overfull() {
                 self.commit_group(&mut progress.held);
             }
             let due = !progress.waiting.is_empty() || last_checkpoint.elapsed() >= self.checkpoint_every;
-            if due || self.core.facts().row_count() >= ROWS_MAX {
+            let failed_now = progress.checkpoint_failed.is_some_and(|at| at.elapsed() < CHECKPOINT_RETRY_AFTER);
+            if due || (self.core.unwritten_bytes() >= UNWRITTEN_BYTES_MAX && !failed_now) {
                 last_checkpoint = Instant::now();
                 self.begin_checkpoint(&mut progress);
             }
@@ -91,9 +96,10 @@ impl Committer {
         self.end(commands, progress);
     }
 
-    /// The disk is slower than what comes in: nothing more is committed until the running checkpoint is written.
-    fn overfull(&self, progress: &Progress) -> bool {
-        progress.running.is_some() && self.core.facts().row_count() >= 2 * ROWS_MAX
+    /// Checkpoints are slower than what comes in, or fail: nothing more is committed until one is written. Where none can be written
+    /// any more, the core refuses everything by itself.
+    fn overfull(&self) -> bool {
+        !self.core.facts_lost() && self.core.unwritten_bytes() >= 2 * UNWRITTEN_BYTES_MAX
     }
 
     /// Takes what else has come, for as long as a group may wait.
@@ -116,6 +122,7 @@ impl Committer {
                 let waiting = progress.running.take().unwrap_or_default();
                 let written = ended.is_ok();
                 self.core.handed_over(ended);
+                progress.checkpoint_failed = (!written).then(Instant::now);
                 // Whoever waits for a checkpoint that failed is told by the dropped sender.
                 waiting.into_iter().filter(|_| written).for_each(tell);
             }
@@ -168,13 +175,13 @@ impl Committer {
             progress.last_head = Some(Instant::now());
         }
         let ended = EndedCheckpoint(Some(self.own.clone()));
-        let (store, metrics) = (self.store.clone(), self.metrics.clone());
-        self.runtime.spawn(async move {
+        let (store, metrics, runtime) = (self.store.clone(), self.metrics.clone(), self.runtime.clone());
+        self.runtime.spawn_blocking(move || {
             let began = Instant::now();
-            let written = write(&store, checkpoint).await;
+            let written = runtime.block_on(write(&store, checkpoint));
             metrics.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
             if let (Some(head), Ok(())) = (head, &written)
-                && let Err(error) = store.put_head(&head).await
+                && let Err(error) = runtime.block_on(store.put_head(&head))
             {
                 tracing::warn!(%error, "a signed head of the log could not be kept; the next one will be");
             }

@@ -11,7 +11,7 @@ use store::{
     BlockBuilder, Checkpoint, Conflict, Directory, Disk, Log, LogError, LogOptions, LogPosition, Record, RefusedMessage, Scanned,
     StoreError, Vouched,
 };
-use tally::{Facts, Novelty, RecentIdentities};
+use tally::{Boot, Claim, Facts, Novelty, RecentIdentities};
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
 use wire::report::ContentDigest;
 use wire::{Fault, FaultCode};
@@ -90,13 +90,6 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         if replay.unreadable > 0 {
             tracing::error!(records = replay.unreadable, "records of the log cannot be read by this version and are not counted");
         }
-        let mut recent = RecentIdentities::default();
-        replay.identities.into_iter().for_each(|(key, digest)| recent.claim(key, digest));
-        for (key, (ranges, _)) in &replay.facts.sequences {
-            let stored = ledger.highest_sequence(&key.gateway, &key.boot)?;
-            let highest = stored.max(ranges.highest().unwrap_or(0));
-            recent.learn_highest(&Sender::Gateway(key.gateway.clone()), &key.boot, highest);
-        }
         metrics.log_blocks.set(log.end().block() as i64);
         metrics.log_damaged_blocks.set(scanned.damaged.iter().map(|damaged| (damaged.blocks.end - damaged.blocks.start) as i64).sum());
         let core = Core {
@@ -105,7 +98,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             options,
             metrics,
             health,
-            recent,
+            recent: RecentIdentities::of(replay.identities),
             facts: replay.facts,
             facts_lost: false,
             nearly_full: false,
@@ -127,6 +120,16 @@ impl<D: Disk, L: Ledger> Core<D, L> {
     /// Facts that no checkpoint holds yet.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Identities, and which of them no checkpoint holds yet.
+    pub fn identities(&self) -> &RecentIdentities {
+        &self.recent
+    }
+
+    /// About how much memory is taken by what no checkpoint holds.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.facts.memory_bytes() + self.recent.memory_bytes()
     }
 
     pub fn facts_lost(&self) -> bool {
@@ -161,13 +164,13 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             .into_iter()
             .map(|(item, decision)| {
                 let outcome = match (decision, &appended) {
-                    (Decision::Accept(sound), Ok(())) => {
-                        self.count(*sound);
+                    (Decision::Accept(sound), Ok(block)) => {
+                        self.count(*sound, *block);
                         Outcome::Accepted
                     }
                     // A repeat within this group stands on a report that was not written either.
                     (Decision::Accept(_) | Decision::Duplicate | Decision::ConflictWithin(_), Err(outcome)) => outcome.clone(),
-                    (Decision::Duplicate, Ok(())) => Outcome::Duplicate,
+                    (Decision::Duplicate, Ok(_)) => Outcome::Duplicate,
                     (Decision::Refuse(refusal) | Decision::ConflictWithin(refusal), _) => match &quarantined {
                         Ok(()) => Outcome::Refused(refusal.faults),
                         Err(outcome) => outcome.clone(),
@@ -180,11 +183,10 @@ impl<D: Disk, L: Ledger> Core<D, L> {
 
     /// What a checkpoint has to write; `None` if there is nothing, or if nothing may be written.
     pub fn hand_over(&mut self) -> Option<Checkpoint> {
-        if self.facts_lost || self.facts.is_empty() {
+        if self.facts_lost || (self.facts.is_empty() && self.recent.nothing_pending()) {
             return None;
         }
-        let facts = std::mem::take(&mut self.facts);
-        Some(Checkpoint { facts, identities: self.recent.hand_over(), position: self.log.end().clone() })
+        Some(Checkpoint { facts: self.facts.hand_over(), identities: self.recent.hand_over(), position: self.log.end().clone() })
     }
 
     /// What became of it. `Err(None)`: it was lost, and with it whether it was written.
@@ -208,20 +210,28 @@ impl<D: Disk, L: Ledger> Core<D, L> {
 
     /// Asks the index on disk about those that are not certainly new and not among the recent ones.
     fn known_identities(&mut self, items: &[Item]) -> Result<HashMap<IdentityKey, ContentDigest>, StoreError> {
-        let mut asked = Vec::new();
+        let (mut numbers, mut keys_of_numbers, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
             let Content::Sound(sound) = &item.content else { continue };
-            if let MessageIdentity::Sequence { boot, .. } = &sound.identity
-                && !self.recent.knows_boot(&item.sender, boot)
-            {
-                let highest = self.ledger.highest_sequence(item.sender.id(), boot)?;
-                self.recent.learn_highest(&item.sender, boot, highest);
-            }
-            if self.recent.look_up(&item.sender, &sound.identity, &sound.key, &sound.digest) == Novelty::AskIndex {
-                asked.push(sound.key);
+            if let MessageIdentity::Sequence { boot, seq } = &sound.identity {
+                let boot = Boot { gateway: item.sender.id(), boot };
+                let mut novelty = self.recent.look_up_number(boot, *seq, &sound.digest);
+                if novelty == Novelty::AskBoot {
+                    self.recent.learn_boot(boot, self.ledger.ranges_of_boot(boot)?);
+                    novelty = self.recent.look_up_number(boot, *seq, &sound.digest);
+                }
+                if novelty == Novelty::AskIndex {
+                    numbers.push((boot, *seq));
+                    keys_of_numbers.push(sound.key);
+                }
+            } else if self.recent.look_up_id(&sound.key, &sound.digest) == Novelty::AskIndex {
+                ids.push(sound.key);
             }
         }
-        if asked.is_empty() { Ok(HashMap::new()) } else { Ok(self.ledger.find_identities(&asked)?.into_iter().collect()) }
+        let mut found = if numbers.is_empty() { Vec::new() } else { self.ledger.find_numbers(&numbers)? };
+        found.extend(if ids.is_empty() { Vec::new() } else { self.ledger.find_ids(&ids)? });
+        let keys = keys_of_numbers.into_iter().chain(ids);
+        Ok(keys.zip(found).filter_map(|(key, claim)| Some((key, claim?.digest))).collect())
     }
 
     fn decide(
@@ -234,11 +244,16 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         let accepted = claimed.get(&sound.key).or_else(|| known.get(&sound.key));
         let novelty = match accepted {
             Some(accepted) => RecentIdentities::compare(accepted, &sound.digest),
-            None => self.recent.look_up(&sound.origin.sender, &sound.identity, &sound.key, &sound.digest),
+            None => match &sound.identity {
+                MessageIdentity::Sequence { boot, seq } => {
+                    self.recent.look_up_number(Boot { gateway: sound.origin.sender.id(), boot }, *seq, &sound.digest)
+                }
+                MessageIdentity::Id(_) => self.recent.look_up_id(&sound.key, &sound.digest),
+            },
         };
         match novelty {
-            // The index was asked, and does not know it.
-            Novelty::New | Novelty::AskIndex => {
+            // The index was asked, and does not know it. A boot that was forgotten again since it was learned had its numbers asked for.
+            Novelty::New | Novelty::AskIndex | Novelty::AskBoot => {
                 claimed.insert(sound.key, sound.digest);
                 Decision::Accept(sound)
             }
@@ -253,8 +268,8 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         }
     }
 
-    /// Writes and syncs what is to be accepted; the error is the outcome for all of it.
-    fn append(&mut self, decided: &[(Item, Decision)], now: Duration) -> Result<(), Outcome> {
+    /// Writes and syncs what is to be accepted, and gives the number of its block; the error is the outcome for all of it.
+    fn append(&mut self, decided: &[(Item, Decision)], now: Duration) -> Result<u64, Outcome> {
         let mut block = BlockBuilder::default();
         for (item, decision) in decided {
             if let Decision::Accept(sound) = decision {
@@ -268,7 +283,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             }
         }
         if block.records() == 0 {
-            return Ok(());
+            return Ok(self.log.end().block());
         }
         if self.facts_lost {
             return Err(Outcome::Unavailable("facts were lost: the service must be started anew"));
@@ -279,22 +294,22 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         if self.retry_at.is_some_and(|at| now < at) {
             return Err(Outcome::Unavailable("the evidence log has failed"));
         }
-        let appended = self.log.append(block).map(drop);
+        let appended = self.log.append(block);
         self.metrics.log_blocks.set(self.log.end().block() as i64);
         self.log_tried(appended, now)
     }
 
     /// What a try to write to the log means for what comes next.
-    fn log_tried(&mut self, tried: Result<(), LogError>, now: Duration) -> Result<(), Outcome> {
+    fn log_tried<T>(&mut self, tried: Result<T, LogError>, now: Duration) -> Result<T, Outcome> {
         let failed_before = std::mem::replace(&mut self.log_failing, tried.is_err());
         match tried {
-            Ok(()) => {
+            Ok(done) => {
                 self.retry_at = None;
                 if failed_before {
                     tracing::info!("the evidence log goes on");
                 }
                 self.health.works(Part::Log);
-                Ok(())
+                Ok(done)
             }
             Err(error @ LogError::Full) => {
                 self.health.fails(Part::Log, error.to_string());
@@ -378,14 +393,19 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         })
     }
 
-    fn count(&mut self, sound: Sound) {
+    /// `block`: where it stands in the log.
+    fn count(&mut self, sound: Sound, block: u64) {
         match &sound.message {
             Message::Report(report) => self.facts.apply_report(&sound.origin, report),
             Message::Carrier(message) => self.facts.apply_carrier(message),
         }
-        self.recent.claim(sound.key, sound.digest);
-        if let MessageIdentity::Sequence { boot, seq } = &sound.identity {
-            self.recent.raise_highest(&sound.origin.sender, boot, *seq);
+        let claim = Claim { digest: sound.digest, block };
+        match &sound.identity {
+            MessageIdentity::Sequence { boot, seq } => {
+                let boot = Boot { gateway: sound.origin.sender.id(), boot };
+                self.recent.claim_number(boot, *seq, claim, sound.origin.received_at);
+            }
+            MessageIdentity::Id(_) => self.recent.claim_id(sound.key, claim),
         }
     }
 

@@ -1,17 +1,19 @@
 //! What the committing core needs of the database. The simulation brings one that forgets what was not committed.
 
 use store::{LogPosition, RefusedMessage, Store, StoreError};
+use tally::{Boot, Claim, Ranges};
 use tokio::runtime::Handle;
 use wire::identity::IdentityKey;
-use wire::report::ContentDigest;
 
 pub trait Ledger: Send + 'static {
     /// Where the facts stand: everything in the log before is taken in.
     fn position(&mut self) -> Result<LogPosition, StoreError>;
-    /// What was accepted under these identities, as far as a checkpoint holds it.
-    fn find_identities(&mut self, keys: &[IdentityKey]) -> Result<Vec<(IdentityKey, ContentDigest)>, StoreError>;
-    /// The highest number of a boot that a checkpoint holds; 0 for none.
-    fn highest_sequence(&mut self, gateway: &str, boot: &str) -> Result<u64, StoreError>;
+    /// Which numbers of a boot a checkpoint holds.
+    fn ranges_of_boot(&mut self, boot: Boot<'_>) -> Result<Ranges, StoreError>;
+    /// What a checkpoint holds under these numbers of boots, in their order.
+    fn find_numbers(&mut self, asked: &[(Boot<'_>, u64)]) -> Result<Vec<Option<Claim>>, StoreError>;
+    /// What a checkpoint holds under these ids, in their order.
+    fn find_ids(&mut self, asked: &[IdentityKey]) -> Result<Vec<Option<Claim>>, StoreError>;
     /// Keeps refused messages, durably.
     fn quarantine(&mut self, refused: &[RefusedMessage<'_>]) -> Result<(), StoreError>;
 }
@@ -27,12 +29,16 @@ impl Ledger for SqlLedger {
         self.runtime.block_on(self.store.checkpoint_position())
     }
 
-    fn find_identities(&mut self, keys: &[IdentityKey]) -> Result<Vec<(IdentityKey, ContentDigest)>, StoreError> {
-        self.runtime.block_on(self.store.find_identities(keys))
+    fn ranges_of_boot(&mut self, boot: Boot<'_>) -> Result<Ranges, StoreError> {
+        self.runtime.block_on(self.store.ranges_of_boot(boot))
     }
 
-    fn highest_sequence(&mut self, gateway: &str, boot: &str) -> Result<u64, StoreError> {
-        self.runtime.block_on(self.store.highest_sequence(gateway, boot))
+    fn find_numbers(&mut self, asked: &[(Boot<'_>, u64)]) -> Result<Vec<Option<Claim>>, StoreError> {
+        self.runtime.block_on(self.store.find_numbers(asked))
+    }
+
+    fn find_ids(&mut self, asked: &[IdentityKey]) -> Result<Vec<Option<Claim>>, StoreError> {
+        self.runtime.block_on(self.store.find_ids(asked))
     }
 
     fn quarantine(&mut self, refused: &[RefusedMessage<'_>]) -> Result<(), StoreError> {

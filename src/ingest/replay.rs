@@ -4,10 +4,9 @@ use std::thread;
 
 use chrono::DateTime;
 use store::{Record, Stretch};
-use tally::Facts;
+use tally::{Boot, Claim, Claims, Facts};
 use wire::carrier::read_carrier_message;
-use wire::identity::{IdentityKey, Sender};
-use wire::report::ContentDigest;
+use wire::identity::{MessageIdentity, Sender};
 use wire::{Door, ReadContext, read_report, reopen_report};
 
 use crate::admission::AdmittedBefore;
@@ -21,7 +20,7 @@ const SHARE_RECORDS_MIN: usize = 256;
 #[derive(Default)]
 pub struct Replay {
     pub facts: Facts,
-    pub identities: Vec<(IdentityKey, ContentDigest)>,
+    pub identities: Claims,
     /// Records that this program can no longer read; none are expected.
     pub unreadable: u64,
     pub records: u64,
@@ -30,14 +29,14 @@ pub struct Replay {
 impl Replay {
     /// Takes the records of a stretch in, on as many threads as there are cores: facts do not depend on the order.
     pub fn take(&mut self, stretch: &Stretch<'_>) {
-        let records: Vec<Record<'_>> = stretch.records().map(|(_, record)| record).collect();
+        let records: Vec<_> = stretch.records().collect();
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = records.len().div_ceil(threads).max(SHARE_RECORDS_MIN);
         let mut shares = records.chunks(share);
         let own = shares.next().unwrap_or_default();
         thread::scope(|scope| {
             let others: Vec<_> = shares.map(|share| scope.spawn(move || Replay::of(share))).collect();
-            own.iter().for_each(|record| self.take_record(record));
+            own.iter().for_each(|(block, record)| self.take_record(*block, record));
             for other in others {
                 match other.join() {
                     Ok(other) => self.merge(other),
@@ -47,20 +46,21 @@ impl Replay {
         });
     }
 
-    fn of(records: &[Record<'_>]) -> Replay {
+    /// Records with the numbers of their blocks.
+    fn of(records: &[(u64, Record<'_>)]) -> Replay {
         let mut replay = Replay::default();
-        records.iter().for_each(|record| replay.take_record(record));
+        records.iter().for_each(|(block, record)| replay.take_record(*block, record));
         replay
     }
 
     fn merge(&mut self, other: Replay) {
         self.facts.merge(other.facts);
-        self.identities.extend(other.identities);
+        self.identities.merge(other.identities);
         self.unreadable += other.unreadable;
         self.records += other.records;
     }
 
-    fn take_record(&mut self, record: &Record<'_>) {
+    fn take_record(&mut self, block: u64, record: &Record<'_>) {
         self.records += 1;
         let Some(sound) = sound(record) else {
             self.unreadable += 1;
@@ -70,7 +70,14 @@ impl Replay {
             Message::Report(report) => self.facts.apply_report(&sound.origin, report),
             Message::Carrier(message) => self.facts.apply_carrier(message),
         }
-        self.identities.push((sound.key, sound.digest));
+        let claim = Claim { digest: sound.digest, block };
+        match &sound.identity {
+            MessageIdentity::Sequence { boot, seq } => {
+                let boot = Boot { gateway: sound.origin.sender.id(), boot };
+                self.identities.claim_number(boot, *seq, claim, sound.origin.received_at);
+            }
+            MessageIdentity::Id(_) => self.identities.claim_id(sound.key, claim),
+        }
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use policy::result::MonitoringResult;
-use store::LogPosition;
-use tally::Facts;
+use store::{LogPosition, Tail};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the facts cannot be brought up to date now")]
@@ -22,7 +21,7 @@ pub enum EvidenceSource {
     /// In this process: it is flushed before judging.
     Live(Arc<dyn FlushEvidence>),
     /// In another process, or in none: the log was read from the checkpoint to its end.
-    Tail { facts: Arc<Facts>, from: LogPosition, to: LogPosition },
+    Tail { facts: Arc<Tail>, from: LogPosition, to: LogPosition },
 }
 
 /// Tells the world of a new result.

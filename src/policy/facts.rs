@@ -28,6 +28,12 @@ pub struct Seen {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sightings(Vec<Seen>);
 
+impl From<Seen> for Sightings {
+    fn from(seen: Seen) -> Sightings {
+        Sightings(vec![seen])
+    }
+}
+
 impl Sightings {
     pub fn add(&mut self, seen: Seen) {
         let at = self.0.partition_point(|kept| kept.occurred_at <= seen.occurred_at);

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use policy::calendar::Day;
+use policy::calendar::{Day, read_day};
 use policy::facts::{ClockDay, VoucherFacts};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
-use tally::{Clocks, Facts, decode_clock_day, decode_ranges, encode_clock_day, merge_clock_day};
+use tally::{Clocks, decode_clock_day, decode_ranges, encode_clock_day, merge_clock_day};
 
 use crate::sql::{Store, StoreError};
-use crate::tally_rows::day_column;
 
 /// More missing numbers of one boot than this are one mistake, not so many lost reports; and sums stay in range.
 const MISSING_MAX: u64 = 1 << 40;
@@ -109,9 +109,20 @@ pub(crate) async fn stored_clocks(
     rows.iter().map(|row| Ok(((row.try_get("gateway")?, day_column(row)?), decode_clock_day(row.try_get("facts")?)?))).collect()
 }
 
-pub(crate) fn add_clock_tail(facts: &mut VoucherFacts, enterprise: &str, days: (Day, Day), tail: &Facts) {
+/// Puts these in the place of all that is kept.
+pub(crate) async fn replace_clock_rows(connection: &mut SqliteConnection, clocks: &Clocks) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM clock_day").execute(&mut *connection).await?;
+    merge_clock_rows(connection, clocks).await
+}
+
+pub(crate) fn day_column(row: &SqliteRow) -> Result<Day, StoreError> {
+    let day: String = row.try_get("day")?;
+    read_day(&day).ok_or_else(|| StoreError::stored("day", day))
+}
+
+pub(crate) fn add_clock_tail(facts: &mut VoucherFacts, enterprise: &str, days: (Day, Day), tail: &Clocks) {
     let within = |day: Day| days.0 <= day && day <= days.1;
-    for (key, day) in tail.clocks.iter().filter(|(key, _)| key.enterprise == enterprise && within(key.day)) {
+    for (key, day) in tail.iter().filter(|(key, _)| key.enterprise == enterprise && within(key.day)) {
         merge_clock_day(facts.clocks.entry((key.gateway.to_string(), key.day)).or_default(), day);
     }
 }

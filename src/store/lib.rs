@@ -3,32 +3,51 @@
 //! The embedded store: log segments and SQLite (WAL, synchronous FULL) in one directory.
 
 mod block;
+mod checkpoint;
+mod claims_index;
+mod connected;
 mod directory;
 mod disk;
+mod facts_read;
+mod filter;
 mod gateway_rows;
 mod heads;
 mod keys;
 mod log;
 mod merkle;
+mod page;
 mod quarantine;
+mod rebuild;
 mod receipt_rows;
 mod refusal_facts;
 mod register_import;
 mod register_rows;
 mod results;
 mod rows;
+mod run_file;
+mod run_merge;
+mod run_scan;
+mod run_set;
+mod run_tiers;
 mod scan;
 mod seal;
 mod sealed;
 mod segments;
+mod sequence_rows;
 mod signing;
 mod sql;
-mod tally_rows;
 mod verify;
 
+#[cfg(test)]
+mod fact_tests;
+#[cfg(test)]
+mod run_tests;
+
 pub use block::{BlockBuilder, BlockError, Record, Vouched};
+pub use checkpoint::Checkpoint;
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
 pub use disk::{Disk, DiskFile, OsDisk};
+pub use facts_read::{FactsDigest, Tail};
 pub use gateway_rows::{GapTotals, GatewaySummary};
 pub use heads::{HeadError, SignedHead};
 pub use keys::{ApiKey, KeyRole};
@@ -38,14 +57,16 @@ pub use quarantine::{
     ACCEPTED, DUPLICATE, Pruned, QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, QuarantineLimits, QuarantinePage, REFUSED,
     RefusedMessage, Replayed,
 };
+pub use rebuild::Rebuild;
 pub use receipt_rows::ReceiptBoot;
 pub use refusal_facts::Conflict;
 pub use register_import::{Changes as RegisterChanges, RegisterFault, RowMap, check as check_register};
 pub use register_rows::ImportError;
 pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};
+pub use run_file::RunError;
 pub use scan::{DamagedBlocks, Scanned, Stretch, TornTail, scan};
 pub use seal::{SealError, SealedSegment, seal_next};
+pub use sequence_rows::GatewaySequences;
 pub use signing::{KeyError, ServiceKeys};
 pub use sql::{Store, StoreError};
-pub use tally_rows::{Checkpoint, FactsDigest, GatewaySequences};
 pub use verify::{Finding, Verified, verify_log};

@@ -22,12 +22,20 @@ pub struct ReceiptBoot {
 }
 
 impl ReceiptBoot {
-    /// The highest number up to which every report is accepted, refused or dropped; 0 for none.
+    /// The highest number up to which every report is accepted, refused or dropped; 0 for none. A boot with so many gaps that the
+    /// oldest are no longer told apart has none, unless they are all filled.
     pub fn through(&self) -> u64 {
-        let mut settled = self.accepted.clone();
-        settled.merge(&self.refused);
-        settled.merge(&self.dropped);
-        settled.as_slice().first().filter(|(first, _)| *first == 1).map_or(0, |(_, last)| *last)
+        if self.accepted.held_to_floor() < self.accepted.floor() {
+            return 0;
+        }
+        let mut settled: Vec<_> = [&self.accepted, &self.refused, &self.dropped].into_iter().flat_map(Ranges::as_slice).collect();
+        settled.sort_unstable();
+        settled.into_iter().fold(
+            self.accepted.floor(),
+            |through, (first, last)| {
+                if *first <= through.saturating_add(1) { through.max(*last) } else { through }
+            },
+        )
     }
 }
 
@@ -55,6 +63,12 @@ impl Store {
         }
         Ok(boots)
     }
+}
+
+/// Puts these in the place of all that is kept.
+pub(crate) async fn replace_dropped_rows(connection: &mut SqliteConnection, dropped: &Dropped) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM dropped_number").execute(&mut *connection).await?;
+    merge_dropped_rows(connection, dropped).await
 }
 
 pub(crate) async fn merge_dropped_rows(connection: &mut SqliteConnection, dropped: &Dropped) -> Result<(), StoreError> {
@@ -96,5 +110,18 @@ mod tests {
         assert_eq!(boot.through(), 7);
         boot.accepted = ranges(&[(2, 3)]);
         assert_eq!(boot.through(), 0, "number 1 is missing");
+        boot.accepted = ranges(&[(1, 1), (2, u64::MAX)]);
+        assert_eq!(boot.through(), u64::MAX);
+    }
+
+    #[test]
+    fn where_gaps_are_no_longer_told_apart_a_receipt_goes_through_only_what_is_whole() {
+        let mut boot = ReceiptBoot::default();
+        (1..=10_100).map(|n| 2 * n).for_each(|even| boot.accepted.insert(even, even));
+        assert!(boot.accepted.floor() > 0);
+        boot.refused = ranges(&[(1, 1), (3, 3)]);
+        assert_eq!(boot.through(), 0);
+        (0..=10_100).map(|n| 2 * n + 1).for_each(|odd| boot.accepted.insert(odd, odd));
+        assert_eq!(boot.through(), 20_201);
     }
 }

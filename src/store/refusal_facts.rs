@@ -11,9 +11,9 @@ use wire::FaultCode;
 use wire::identity::{MessageIdentity, Sender};
 use wire::report::ContentDigest;
 
+use crate::gateway_rows::day_column;
 use crate::quarantine::RefusedMessage;
 use crate::sql::{Store, StoreError};
-use crate::tally_rows::day_column;
 
 /// A message whose identity stands for another accepted one.
 #[derive(Clone, Debug, PartialEq, Eq)]

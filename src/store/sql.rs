@@ -2,10 +2,15 @@
 
 use std::future::ready;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, Executor, SqlitePool};
+
+use crate::run_file::RunError;
+use crate::run_set::{RunSet, listed};
+use crate::run_tiers::Merges;
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
 const MAIN_STEPS: &[&str] = &[
@@ -13,6 +18,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_heads.sql"),
     include_str!("schema_gateways.sql"),
     include_str!("schema_receipts.sql"),
+    include_str!("schema_runs.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] =
     &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];
@@ -32,6 +38,8 @@ pub enum StoreError {
     Sql(sqlx::Error),
     #[error(transparent)]
     Log(#[from] crate::log::LogError),
+    #[error(transparent)]
+    Run(RunError),
     #[error("stored facts: {0}")]
     Facts(#[from] tally::DecodeError),
     #[error("stored {what}: {detail}")]
@@ -54,6 +62,12 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<RunError> for StoreError {
+    fn from(error: RunError) -> StoreError {
+        if let RunError::Full = error { StoreError::Full } else { StoreError::Run(error) }
+    }
+}
+
 /// The embedded store. Cheap to clone; several processes may open it, one of them the service.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -64,6 +78,9 @@ pub struct Store {
     /// A file of its own, so that refusals never wait for a checkpoint.
     pub(crate) quarantine: SqlitePool,
     pub(crate) quarantine_readers: SqlitePool,
+    /// Facts and the index of identities.
+    pub(crate) runs: Arc<RunSet>,
+    pub(crate) merges: Arc<Merges>,
 }
 
 impl Store {
@@ -80,7 +97,10 @@ impl Store {
         let quarantine = connect(&quarantine_path, 1).await?;
         migrate(&quarantine, &quarantine_path, QUARANTINE_STEPS).await?;
         let quarantine_readers = connect(&quarantine_path, READERS_MAX).await?;
-        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers })
+        let runs = RunSet::open(dir.join("facts"))?;
+        runs.clean(async || listed(&mut *readers.acquire().await?).await).await?;
+        let (runs, merges) = (Arc::new(runs), Arc::default());
+        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers, runs, merges })
     }
 
     pub fn dir(&self) -> &Path {
@@ -92,6 +112,7 @@ impl Store {
     }
 
     pub async fn close(&self) {
+        self.stop_merges().await;
         self.readers.close().await;
         self.quarantine_readers.close().await;
         self.quarantine.close().await;

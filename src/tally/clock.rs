@@ -54,9 +54,9 @@ pub fn merge_clock_day(kept: &mut ClockDay, other: &ClockDay) {
     kept.newest = kept.newest.max(other.newest);
 }
 
-pub(crate) fn merge_clocks(kept: &mut Clocks, other: Clocks) {
+pub fn merge_clocks(kept: &mut Clocks, other: &Clocks) {
     for (key, day) in other {
-        merge_clock_day(kept.entry(key).or_default(), &day);
+        merge_clock_day(kept.entry(key.clone()).or_default(), day);
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
             let cut = cut.min(list.len());
             list[cut..].iter().rev().for_each(|one| apply(&mut first, one));
             list[..cut].iter().rev().for_each(|one| apply(&mut second, one));
-            merge_clocks(&mut first, second);
+            merge_clocks(&mut first, &second);
             prop_assert_eq!(&forward, &first);
             for day in forward.values() {
                 prop_assert_eq!(&decode_clock_day(&encode_clock_day(day)).unwrap(), day);

@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use wire::Report;
 use wire::identity::Sender;
 
-use crate::fold::{Origin, SequenceKey};
-use crate::ranges::Ranges;
+use crate::claims::SequenceKey;
+use crate::fold::Origin;
+use crate::ranges::{RANGES_MAX, Ranges};
 
 pub type Dropped = HashMap<SequenceKey, Ranges>;
-
-/// More runs of one boot than this are not kept apart.
-const RUNS_MAX: usize = 10_000;
 
 pub(crate) fn apply_dropped(dropped: &mut Dropped, origin: &Origin, report: &Report) {
     let Sender::Gateway(gateway) = &origin.sender else { return };
@@ -23,9 +21,9 @@ pub(crate) fn apply_dropped(dropped: &mut Dropped, origin: &Origin, report: &Rep
     }
 }
 
-pub(crate) fn merge_dropped(kept: &mut Dropped, other: Dropped) {
+pub fn merge_dropped(kept: &mut Dropped, other: &Dropped) {
     for (key, ranges) in other {
-        merge_dropped_ranges(kept.entry(key).or_default(), &ranges);
+        merge_dropped_ranges(kept.entry(key.clone()).or_default(), ranges);
     }
 }
 
@@ -33,8 +31,9 @@ pub fn merge_dropped_ranges(kept: &mut Ranges, other: &Ranges) {
     other.as_slice().iter().for_each(|(first, last)| insert(kept, *first, *last));
 }
 
+/// More runs of one boot than can be kept apart are not kept.
 fn insert(ranges: &mut Ranges, first: u64, last: u64) {
-    if ranges.as_slice().len() < RUNS_MAX {
+    if ranges.as_slice().len() < RANGES_MAX {
         ranges.insert(first, last);
     }
 }

@@ -1,9 +1,12 @@
-//! Facts as bytes, one way only: equal facts give equal bytes on every machine.
+//! Values of stored facts as bytes, one way only: equal facts give equal bytes on every machine. Devices have files of their own.
 
 use chrono::DateTime;
-use policy::facts::{Channel, DeviceDay, HourFacts, Seen, Sightings, UsageFacts};
+use policy::facts::{CarrierDay, Seen, Sightings, UsageFacts};
 use serde::{Deserialize, Serialize};
 
+use crate::device_day::merge_device_days;
+use crate::hours::merge_hours;
+use crate::key::kind;
 use crate::ranges::Ranges;
 
 /// Stands first in every value, so that a later form can be told apart.
@@ -17,51 +20,19 @@ pub enum DecodeError {
     Damaged(#[from] postcard::Error),
     #[error("damaged facts: instant out of range")]
     Instant,
-    #[error("damaged facts: unknown channel {0}")]
-    Channel(u8),
+    #[error("damaged facts: a key cannot be read")]
+    Key,
+    #[error("damaged facts: a value cannot be read")]
+    Value,
 }
 
 type Pairs = Vec<(i64, u32)>;
-
-#[derive(Serialize, Deserialize)]
-struct EncodedHour {
-    hour: u8,
-    channel: u8,
-    normal: Pairs,
-    other: Pairs,
-    counts: [u64; 8],
-}
 
 #[derive(Serialize, Deserialize)]
 struct EncodedUsage {
     seen: Pairs,
     actions: u64,
     active_s: u64,
-}
-
-pub fn encode_device_day(day: &DeviceDay) -> Vec<u8> {
-    let hours: Vec<_> = day
-        .hours
-        .iter()
-        .map(|((hour, channel), facts)| EncodedHour {
-            hour: *hour,
-            channel: channel_code(*channel),
-            normal: pairs(&facts.normal),
-            other: pairs(&facts.other),
-            counts: facts.counts,
-        })
-        .collect();
-    encode(&hours)
-}
-
-pub fn decode_device_day(bytes: &[u8]) -> Result<DeviceDay, DecodeError> {
-    let hours: Vec<EncodedHour> = decode(bytes)?;
-    let mut day = DeviceDay::default();
-    for hour in hours {
-        let facts = HourFacts { normal: sightings(&hour.normal)?, other: sightings(&hour.other)?, counts: hour.counts };
-        day.hours.insert((hour.hour, channel(hour.channel)?), facts);
-    }
-    Ok(day)
 }
 
 pub fn encode_usage(usage: &UsageFacts) -> Vec<u8> {
@@ -73,15 +44,57 @@ pub fn decode_usage(bytes: &[u8]) -> Result<UsageFacts, DecodeError> {
     Ok(UsageFacts { seen: sightings(&usage.seen)?, actions: usage.actions, active_s: usage.active_s })
 }
 
+pub fn merge_usage(kept: &mut UsageFacts, other: &UsageFacts) {
+    kept.seen.merge(&other.seen);
+    kept.actions = kept.actions.saturating_add(other.actions);
+    kept.active_s = kept.active_s.saturating_add(other.active_s);
+}
+
+pub fn encode_carrier(day: &CarrierDay) -> Vec<u8> {
+    encode(&(day.sessions, day.bytes, day.devices))
+}
+
+pub fn decode_carrier(bytes: &[u8]) -> Result<CarrierDay, DecodeError> {
+    let (sessions, bytes, devices) = decode(bytes)?;
+    Ok(CarrierDay { sessions, bytes, devices })
+}
+
+/// Several records of one line, product and day add up; of devices the largest figure stays.
+pub fn merge_carrier_day(kept: &mut CarrierDay, other: &CarrierDay) {
+    kept.sessions = kept.sessions.saturating_add(other.sessions);
+    kept.bytes = kept.bytes.saturating_add(other.bytes);
+    kept.devices = kept.devices.max(other.devices);
+}
+
 pub fn encode_ranges(ranges: &Ranges) -> Vec<u8> {
-    encode(&ranges.as_slice())
+    encode(&(ranges.floor(), ranges.held_to_floor(), ranges.as_slice()))
 }
 
 pub fn decode_ranges(bytes: &[u8]) -> Result<Ranges, DecodeError> {
-    let list: Vec<(u64, u64)> = decode(bytes)?;
-    let mut ranges = Ranges::default();
-    list.into_iter().for_each(|(first, last)| ranges.insert(first, last));
-    Ok(ranges)
+    let (floor, held_to_floor, list): (u64, u64, Vec<(u64, u64)>) = decode(bytes)?;
+    Ok(Ranges::from_parts(floor, held_to_floor, &list))
+}
+
+/// Appends to `out` what two values of one key make together, whatever it is a key of. The order of the two does not matter.
+pub fn merge_values(key: &[u8], kept: &[u8], more: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    match key.first() {
+        Some(&kind::DEVICE_DAY) => merge_device_days(kept, more, out),
+        Some(&kind::DEVICE_HOURS) => merge_hours(kept, more, out),
+        Some(&kind::USAGE_DAY) => {
+            let mut usage = decode_usage(kept)?;
+            merge_usage(&mut usage, &decode_usage(more)?);
+            out.extend(encode_usage(&usage));
+            Ok(())
+        }
+        Some(&kind::CARRIER_DAY) => {
+            let mut day = decode_carrier(kept)?;
+            merge_carrier_day(&mut day, &decode_carrier(more)?);
+            out.extend(encode_carrier(&day));
+            Ok(())
+        }
+        // An identity is claimed once.
+        _ => Err(DecodeError::Key),
+    }
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -110,45 +123,46 @@ fn sightings(pairs: &Pairs) -> Result<Sightings, DecodeError> {
     Ok(sightings)
 }
 
-/// Channels as stored; also used for the rows of usage facts.
-fn channel_code(channel: Channel) -> u8 {
-    match channel {
-        Channel::Gateway => 1,
-        Channel::Supplier => 2,
-    }
-}
-
-fn channel(code: u8) -> Result<Channel, DecodeError> {
-    match code {
-        1 => Ok(Channel::Gateway),
-        2 => Ok(Channel::Supplier),
-        other => Err(DecodeError::Channel(other)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn facts_come_back_as_they_were_written() {
-        let mut day = DeviceDay::default();
-        let at = DateTime::from_timestamp_micros(1_572_940_800_123_456).unwrap();
-        let facts = day.hours.entry((8, Channel::Gateway)).or_default();
-        facts.normal.add(Seen { occurred_at: at, days_late: 3 });
-        facts.normal.add(Seen { occurred_at: at + chrono::TimeDelta::minutes(1), days_late: 1 });
-        facts.counts[0] = 2;
-        day.hours.entry((9, Channel::Supplier)).or_default().other.add(Seen { occurred_at: at, days_late: 0 });
-        assert_eq!(decode_device_day(&encode_device_day(&day)).unwrap(), day);
-        let usage = UsageFacts { seen: facts_seen(&day), actions: 7, active_s: 0 };
-        assert_eq!(decode_usage(&encode_usage(&usage)).unwrap(), usage);
-        let mut ranges = Ranges::default();
-        ranges.insert(4, 9);
-        assert_eq!(decode_ranges(&encode_ranges(&ranges)).unwrap(), ranges);
+    fn usage(list: &[(i64, u32, u64)]) -> UsageFacts {
+        let mut usage = UsageFacts::default();
+        for (at_s, days_late, actions) in list {
+            usage.seen.add(Seen { occurred_at: DateTime::from_timestamp(*at_s, 0).unwrap(), days_late: *days_late });
+            usage.actions += actions;
+        }
+        usage
     }
 
-    fn facts_seen(day: &DeviceDay) -> Sightings {
-        day.hours[&(8, Channel::Gateway)].normal.clone()
+    proptest! {
+        #[test]
+        fn usage_and_carrier_days_come_back_as_written_and_merge_as_bytes_as_they_do_as_facts(
+            first in prop::collection::vec((0i64..50, 0u32..5, 1u64..9), 1..8),
+            second in prop::collection::vec((0i64..50, 0u32..5, 1u64..9), 1..8),
+            devices in (prop::option::of(0u64..9), prop::option::of(0u64..9)),
+        ) {
+            let (mut kept, more) = (usage(&first), usage(&second));
+            let mut merged = Vec::new();
+            merge_values(&[kind::USAGE_DAY], &encode_usage(&kept), &encode_usage(&more), &mut merged).unwrap();
+            merge_usage(&mut kept, &more);
+            prop_assert_eq!(decode_usage(&merged).unwrap(), kept);
+            let (mut kept, more) =
+                (CarrierDay { sessions: 3, bytes: u64::MAX, devices: devices.0 }, CarrierDay { sessions: 4, bytes: 5, devices: devices.1 });
+            let mut merged = Vec::new();
+            merge_values(&[kind::CARRIER_DAY], &encode_carrier(&kept), &encode_carrier(&more), &mut merged).unwrap();
+            merge_carrier_day(&mut kept, &more);
+            prop_assert_eq!(decode_carrier(&merged).unwrap(), kept);
+        }
+    }
+
+    #[test]
+    fn ranges_come_back_as_they_were_written() {
+        let mut ranges = Ranges::default();
+        (1..=600).for_each(|n| ranges.insert(2 * n, 2 * n));
+        assert_eq!(decode_ranges(&encode_ranges(&ranges)).unwrap(), ranges);
     }
 
     #[test]
@@ -156,5 +170,6 @@ mod tests {
         assert_eq!(decode_usage(&[]), Err(DecodeError::Form(0)));
         assert_eq!(decode_usage(&[9, 1]), Err(DecodeError::Form(9)));
         assert!(matches!(decode_usage(&[FORM, 200]), Err(DecodeError::Damaged(_))));
+        assert_eq!(merge_values(b"i123", &[], &[], &mut Vec::new()), Err(DecodeError::Key));
     }
 }

@@ -1,19 +1,21 @@
 //! The fold: an accepted message changes the facts of its devices, users and lines.
 
-use std::collections::{BTreeMap, HashMap};
-
-use chrono::TimeDelta;
 use compact_str::CompactString;
-use policy::calendar::{Day, Instant, day_of, hour_of};
-use policy::facts::{CarrierDay, Channel, DeviceDay, Seen, UsageFacts, UsageKey};
+use hashbrown::HashMap;
+use policy::calendar::{Instant, day_of};
+use policy::facts::{CarrierDay, Channel, ClockDay, UsageFacts};
 use wire::Report;
 use wire::carrier::CarrierMessage;
 use wire::identity::Sender;
-use wire::report::{DeviceEntry, Quality};
 
-use crate::clock::{Clocks, apply_clock, merge_clocks};
+use crate::claims::SequenceKey;
+use crate::clock::{ClockKey, Clocks, apply_clock, merge_clocks};
+use crate::devices::DeviceDelta;
 use crate::dropped::{Dropped, apply_dropped, merge_dropped};
+use crate::encode::{merge_carrier_day, merge_usage};
+use crate::key::{Key, UsageNames, day_number, kind, usage_key};
 use crate::ranges::Ranges;
+use crate::slot::{Pair, Sighting, days_late, hour_and_us, seen};
 
 /// Where an accepted message came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,44 +26,17 @@ pub struct Origin {
     pub received_at: Instant,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeviceDayKey {
-    pub enterprise: CompactString,
-    pub day: Day,
-    pub device: CompactString,
-}
-
-/// Usage facts are kept by enterprise and product; below that by `UsageKey`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UsageOwner {
-    pub enterprise: CompactString,
-    pub product: CompactString,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CarrierKey {
-    pub enterprise: CompactString,
-    pub product: CompactString,
-    pub day: Day,
-    pub line: CompactString,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SequenceKey {
-    pub gateway: CompactString,
-    pub boot: CompactString,
-}
-
-/// Facts, or what a stretch of the log adds to them.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Facts, or what a stretch of the log adds to them. Usage and carrier records stand under their keys as they are stored.
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
-    pub devices: HashMap<DeviceDayKey, DeviceDay>,
-    pub usage: HashMap<UsageOwner, BTreeMap<UsageKey, UsageFacts>>,
-    pub carrier: HashMap<CarrierKey, CarrierDay>,
-    /// Which numbers of which boot were accepted, and when the newest message came.
-    pub sequences: HashMap<SequenceKey, (Ranges, Option<Instant>)>,
+    pub(crate) devices: DeviceDelta,
+    pub(crate) usage: HashMap<Vec<u8>, UsageFacts>,
+    pub(crate) carrier: HashMap<Vec<u8>, CarrierDay>,
+    /// Clocks and dropped numbers are few, and stand beside the records.
     pub clocks: Clocks,
     pub dropped: Dropped,
+    /// The bytes of the keys of usage and carrier records.
+    key_bytes: usize,
 }
 
 impl Facts {
@@ -70,175 +45,232 @@ impl Facts {
             Sender::Gateway(_) => Channel::Gateway,
             Sender::Supplier(_) | Sender::Carrier(_) => Channel::Supplier,
         };
-        for entry in &report.devices {
-            self.apply_device(origin, channel, entry);
+        if !report.devices.is_empty() {
+            let owner = self.devices.owner(&origin.enterprise, channel);
+            for entry in &report.devices {
+                let (hour, us) = hour_and_us(entry.at);
+                let seen = Pair { us, days_late: days_late(entry.at, origin.received_at) };
+                self.devices.add(owner, &entry.device, Sighting { hour, seen, quality: entry.quality });
+            }
         }
+        let mut key = Key::default();
         for entry in &report.usage {
-            let owner = UsageOwner { enterprise: origin.enterprise.clone(), product: entry.product.clone() };
-            let key = UsageKey {
-                day: day_of(entry.at),
-                user: entry.user.to_string(),
-                function_module: entry.function_module.to_string(),
-                channel,
-            };
-            let facts = self.usage.entry(owner).or_default().entry(key).or_default();
+            let names =
+                UsageNames { day: day_number(day_of(entry.at)), user: &entry.user, function_module: &entry.function_module, channel };
+            usage_key(&mut key, &origin.enterprise, &entry.product, &names);
+            let facts = kept(&mut self.usage, &key.0, &mut self.key_bytes);
             facts.seen.add(seen(entry.at, origin.received_at));
-            facts.actions += entry.actions;
-            facts.active_s += entry.active_s.unwrap_or(0);
-        }
-        if let (Sender::Gateway(gateway), Some(boot), Some(seq)) = (&origin.sender, &report.boot, report.seq) {
-            let key = SequenceKey { gateway: gateway.clone(), boot: boot.clone() };
-            let (ranges, last_at) = self.sequences.entry(key).or_default();
-            ranges.insert(seq, seq);
-            *last_at = (*last_at).max(Some(origin.received_at));
+            facts.actions = facts.actions.saturating_add(entry.actions);
+            facts.active_s = facts.active_s.saturating_add(entry.active_s.unwrap_or(0));
         }
         apply_clock(&mut self.clocks, origin, report);
         apply_dropped(&mut self.dropped, origin, report);
     }
 
-    fn apply_device(&mut self, origin: &Origin, channel: Channel, entry: &DeviceEntry) {
-        let key = DeviceDayKey { enterprise: origin.enterprise.clone(), day: day_of(entry.at), device: entry.device.clone() };
-        let hour = self.devices.entry(key).or_default().hours.entry((hour_of(entry.at), channel)).or_default();
-        let sightings = if entry.quality == Quality::Normal { &mut hour.normal } else { &mut hour.other };
-        sightings.add(seen(entry.at, origin.received_at));
-        hour.counts[entry.quality as usize] += 1;
-    }
-
     pub fn apply_carrier(&mut self, message: &CarrierMessage) {
+        let mut key = Key::default();
         for record in &message.records {
-            let key = CarrierKey {
-                enterprise: record.enterprise.clone(),
-                product: record.product.clone(),
-                day: record.day,
-                line: record.line.clone(),
-            };
+            key.begin(kind::CARRIER_DAY).name(&record.enterprise).name(&record.product).day(day_number(record.day)).name(&record.line);
             let said = CarrierDay { sessions: record.sessions, bytes: record.bytes, devices: record.devices };
-            merge_carrier_day(self.carrier.entry(key).or_default(), &said);
+            merge_carrier_day(kept(&mut self.carrier, &key.0, &mut self.key_bytes), &said);
         }
     }
 
     /// Takes in another stretch of the log.
     pub fn merge(&mut self, other: Facts) {
-        for (key, day) in other.devices {
-            merge_device_day(self.devices.entry(key).or_default(), &day);
-        }
-        for (owner, usage) in other.usage {
-            let kept = self.usage.entry(owner).or_default();
-            for (key, facts) in usage {
-                merge_usage(kept.entry(key).or_default(), &facts);
-            }
+        self.devices.merge(&other.devices);
+        for (key, usage) in other.usage {
+            merge_usage(kept(&mut self.usage, &key, &mut self.key_bytes), &usage);
         }
         for (key, day) in other.carrier {
-            merge_carrier_day(self.carrier.entry(key).or_default(), &day);
+            merge_carrier_day(kept(&mut self.carrier, &key, &mut self.key_bytes), &day);
         }
-        for (key, (ranges, last_at)) in other.sequences {
-            let kept = self.sequences.entry(key).or_default();
-            kept.0.merge(&ranges);
-            kept.1 = kept.1.max(last_at);
-        }
-        merge_clocks(&mut self.clocks, other.clocks);
-        merge_dropped(&mut self.dropped, other.dropped);
+        merge_clocks(&mut self.clocks, &other.clocks);
+        merge_dropped(&mut self.dropped, &other.dropped);
+    }
+
+    /// Gives everything away; what remains is empty, with room for as much again.
+    pub fn hand_over(&mut self) -> Facts {
+        let next = Facts { devices: self.devices.next(), ..Facts::default() };
+        std::mem::replace(self, next)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.devices.is_empty() && self.usage.is_empty() && self.carrier.is_empty() && self.sequences.is_empty() && self.clocks.is_empty()
+        self.row_count() == 0
     }
 
-    /// How many rows a checkpoint has to write.
+    /// Whether `records` gives any.
+    pub fn has_records(&self) -> bool {
+        self.devices.slot_count() + self.usage.len() + self.carrier.len() > 0
+    }
+
+    /// About how many records a checkpoint has to write.
     pub fn row_count(&self) -> usize {
-        self.devices.len()
-            + self.usage.values().map(BTreeMap::len).sum::<usize>()
-            + self.carrier.len()
-            + self.sequences.len()
-            + self.clocks.len()
-            + self.dropped.len()
+        self.devices.slot_count() + self.usage.len() + self.carrier.len() + self.clocks.len() + self.dropped.len()
+    }
+
+    /// About how much memory they take.
+    pub fn memory_bytes(&self) -> usize {
+        let entry = size_of::<(Vec<u8>, UsageFacts)>() + 1;
+        // A usage fact mostly has one pair, in a list with room for four.
+        self.devices.memory_bytes()
+            + self.usage.capacity() * entry
+            + self.usage.len() * 64
+            + self.carrier.capacity() * entry
+            + self.key_bytes
+            + self.clocks.capacity() * size_of::<(ClockKey, ClockDay)>()
+            + self.dropped.values().map(|ranges| size_of::<(SequenceKey, Ranges)>() + size_of_val(ranges.as_slice())).sum::<usize>()
     }
 }
 
-pub fn merge_device_day(kept: &mut DeviceDay, other: &DeviceDay) {
-    for (key, facts) in &other.hours {
-        let hour = kept.hours.entry(*key).or_default();
-        hour.normal.merge(&facts.normal);
-        hour.other.merge(&facts.other);
-        hour.counts.iter_mut().zip(facts.counts).for_each(|(kept, more)| *kept += more);
-    }
-}
-
-pub fn merge_usage(kept: &mut UsageFacts, other: &UsageFacts) {
-    kept.seen.merge(&other.seen);
-    kept.actions += other.actions;
-    kept.active_s += other.active_s;
-}
-
-/// Several records of one line, product and day add up; of devices the largest figure stays.
-pub fn merge_carrier_day(kept: &mut CarrierDay, other: &CarrierDay) {
-    kept.sessions = kept.sessions.saturating_add(other.sessions);
-    kept.bytes = kept.bytes.saturating_add(other.bytes);
-    kept.devices = kept.devices.max(other.devices);
-}
-
-/// Started days of 24 h from occurrence to receipt: "received more than L days after it occurred" is exactly `days_late > L`.
-fn seen(occurred_at: Instant, received_at: Instant) -> Seen {
-    let delay_us = (received_at - occurred_at).num_microseconds().unwrap_or(i64::MAX).max(0);
-    let day_us = TimeDelta::days(1).num_microseconds().unwrap_or(i64::MAX);
-    let days = delay_us / day_us + i64::from(delay_us % day_us != 0);
-    Seen { occurred_at, days_late: u32::try_from(days).unwrap_or(u32::MAX) }
+/// The facts under a key, begun if there are none.
+fn kept<'m, T: Default>(map: &'m mut HashMap<Vec<u8>, T>, key: &[u8], key_bytes: &mut usize) -> &'m mut T {
+    map.entry_ref(key).or_insert_with(|| {
+        *key_bytes += key.len();
+        T::default()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::DateTime;
+    use crate::fold_model::{Model, decoded, unfolded};
+    use chrono::{DateTime, TimeDelta};
     use proptest::prelude::*;
-    use wire::report::ReadingsOf;
+    use wire::carrier::CarrierRecord;
+    use wire::report::{DeviceEntry, Quality, ReadingsOf, UsageEntry};
 
     const NOW_S: i64 = 1_572_940_800;
 
-    fn report(seq: u64, device: &str, at_s: i64, quality: Quality) -> Report {
-        Report {
-            boot: Some("b".into()),
-            seq: Some(seq),
-            devices: vec![DeviceEntry {
-                device: device.into(),
-                at: DateTime::from_timestamp(at_s, 0).unwrap(),
-                quality,
-                state: None,
-                readings: ReadingsOf::default(),
-                identity: Vec::new(),
-            }],
-            ..Report::default()
+    #[derive(Clone, Debug)]
+    enum Message {
+        Report(Origin, Box<Report>),
+        Carrier(CarrierMessage),
+    }
+
+    fn at(ago_us: i64) -> Instant {
+        DateTime::from_timestamp(NOW_S, 0).unwrap() - TimeDelta::microseconds(ago_us)
+    }
+
+    /// Close together and far apart, so that hours are shared, order is lost, and lateness differs.
+    fn ago_us() -> impl Strategy<Value = i64> {
+        prop_oneof![0i64..120_000_000, 0i64..20_000_000_000, (0i64..9).prop_map(|days| days * 86_400_000_000), -60_000_000i64..0]
+    }
+
+    fn report() -> impl Strategy<Value = Message> {
+        let device = (0u8..5, ago_us(), 0usize..8).prop_map(|(device, ago_us, quality)| DeviceEntry {
+            device: ["a", "bb", "ab", "设备", "b"][usize::from(device)].into(),
+            at: at(ago_us),
+            quality: if quality < 3 { Quality::Normal } else { Quality::ALL[quality] },
+            state: None,
+            readings: ReadingsOf::default(),
+            identity: Vec::new(),
+        });
+        let usage = (0u8..3, 0u8..2, ago_us(), 1u64..9, prop::option::of(0u64..9)).prop_map(|(user, module, ago_us, actions, active_s)| {
+            UsageEntry {
+                product: "P".into(),
+                function_module: format!("m{module}").into(),
+                user: format!("u{user}").into(),
+                at: at(ago_us),
+                actions,
+                active_s,
+            }
+        });
+        let sender = prop_oneof![Just(Sender::Gateway("g".into())), Just(Sender::Supplier("s".into()))];
+        let lists = (prop::collection::vec(device, 0..8), prop::collection::vec(usage, 0..4));
+        (sender, 0u8..3, 0i64..200_000_000_000, lists).prop_map(|(sender, enterprise, ago_us, (devices, usage))| {
+            let origin = Origin { sender, enterprise: ["e", "f", "ee"][usize::from(enterprise)].into(), received_at: at(ago_us) };
+            Message::Report(origin, Box::new(Report { devices, usage, ..Report::default() }))
+        })
+    }
+
+    fn carrier() -> impl Strategy<Value = Message> {
+        let record = (0u8..2, 0u64..9, prop::option::of(0u64..9)).prop_map(|(line, sessions, devices)| CarrierRecord {
+            enterprise: "e".into(),
+            line: format!("l{line}").into(),
+            product: "P".into(),
+            day: day_of(at(0)),
+            sessions,
+            bytes: sessions * 1000,
+            devices,
+        });
+        prop::collection::vec(record, 1..4).prop_map(|records| Message::Carrier(CarrierMessage { id: "c".into(), records }))
+    }
+
+    fn messages() -> impl Strategy<Value = Vec<Message>> {
+        prop::collection::vec(prop_oneof![8 => report(), 1 => carrier()], 0..40)
+    }
+
+    fn apply(facts: &mut Facts, message: &Message) {
+        match message {
+            Message::Report(origin, report) => facts.apply_report(origin, report),
+            Message::Carrier(message) => facts.apply_carrier(message),
         }
     }
 
-    fn origin() -> Origin {
-        Origin { sender: Sender::Gateway("g".into()), enterprise: "e".into(), received_at: DateTime::from_timestamp(NOW_S, 0).unwrap() }
-    }
-
-    #[test]
-    fn exactly_seven_days_is_seven_days_late_and_a_microsecond_more_is_eight() {
-        let received_at = DateTime::from_timestamp(NOW_S, 0).unwrap();
-        assert_eq!(seen(received_at - TimeDelta::days(7), received_at).days_late, 7);
-        assert_eq!(seen(received_at - TimeDelta::days(7) - TimeDelta::microseconds(1), received_at).days_late, 8);
-        assert_eq!(seen(received_at + TimeDelta::seconds(60), received_at).days_late, 0);
+    fn records(facts: &Facts) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut list = Vec::new();
+        let put = &mut |key: &[u8], value: &[u8]| {
+            list.push((key.to_vec(), value.to_vec()));
+            Ok::<_, std::convert::Infallible>(())
+        };
+        facts.records(put).unwrap();
+        list
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
         #[test]
-        fn facts_do_not_depend_on_order_or_on_how_the_log_is_cut(
-            list in prop::collection::vec((0u8..4, 0i64..200_000, 0usize..8), 1..60),
-            cut in 0usize..60,
-        ) {
-            let reports: Vec<_> = list.iter().enumerate()
-                .map(|(i, (device, ago_s, quality))| report(i as u64 + 1, &format!("d{device}"), NOW_S - ago_s, Quality::ALL[*quality]))
-                .collect();
-            let mut forward = Facts::default();
-            reports.iter().for_each(|report| forward.apply_report(&origin(), report));
-            let cut = cut.min(reports.len());
-            let (mut first, mut second) = (Facts::default(), Facts::default());
-            reports[cut..].iter().rev().for_each(|report| first.apply_report(&origin(), report));
-            reports[..cut].iter().rev().for_each(|report| second.apply_report(&origin(), report));
-            first.merge(second);
-            prop_assert_eq!(forward, first);
+        fn facts_are_those_of_the_plain_model_whatever_the_messages(list in messages()) {
+            let (mut facts, mut model) = (Facts::default(), Model::default());
+            for message in &list {
+                apply(&mut facts, message);
+                match message {
+                    Message::Report(origin, report) => model.apply_report(origin, report),
+                    Message::Carrier(message) => model.apply_carrier(message),
+                }
+            }
+            let records = records(&facts);
+            prop_assert!(records.windows(2).all(|pair| pair[0].0 < pair[1].0), "in the order of their keys");
+            prop_assert!(records.len() <= facts.row_count() * 2);
+            let (decoded, hours) = decoded(&records);
+            prop_assert_eq!(&decoded, &model);
+            prop_assert_eq!(hours, unfolded(&model));
         }
+
+        #[test]
+        fn facts_do_not_depend_on_order_or_on_how_the_log_is_cut(list in messages(), cut in 0usize..40) {
+            let (mut forward, mut first, mut second) = (Facts::default(), Facts::default(), Facts::default());
+            list.iter().for_each(|message| apply(&mut forward, message));
+            let cut = cut.min(list.len());
+            list[cut..].iter().rev().for_each(|message| apply(&mut first, message));
+            list[..cut].iter().rev().for_each(|message| apply(&mut second, message));
+            let handed_over = first.hand_over();
+            prop_assert!(first.is_empty());
+            first.merge(second);
+            first.merge(handed_over);
+            prop_assert_eq!(records(&forward), records(&first));
+        }
+    }
+
+    #[test]
+    fn more_readings_than_a_slot_can_count_are_counted() {
+        let entry = DeviceEntry {
+            device: "d".into(),
+            at: at(0),
+            quality: Quality::Normal,
+            state: None,
+            readings: ReadingsOf::default(),
+            identity: Vec::new(),
+        };
+        let report = Report { devices: vec![entry; 1000], ..Report::default() };
+        let origin = Origin { sender: Sender::Gateway("g".into()), enterprise: "e".into(), received_at: at(0) };
+        let mut facts = Facts::default();
+        (0..140).for_each(|_| facts.apply_report(&origin, &report));
+        let (model, _) = decoded(&records(&facts));
+        let day = model.devices.values().next().unwrap();
+        assert_eq!(day.hours.values().next().unwrap().counts[0], 140_000);
+        assert!(facts.row_count() < 5);
     }
 }

@@ -1,13 +1,12 @@
 //! A database in memory: a checkpoint is there as a whole or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ingest::Ledger;
 use store::{Checkpoint, LogPosition, RefusedMessage, StoreError};
-use tally::Facts;
+use tally::{Boot, BootClaims, Claim, Claims, Facts, Ranges};
 use wire::identity::IdentityKey;
-use wire::report::ContentDigest;
 
 #[derive(Clone, Default)]
 pub struct SimLedger(Arc<Mutex<Inner>>);
@@ -16,7 +15,7 @@ pub struct SimLedger(Arc<Mutex<Inner>>);
 struct Inner {
     position: LogPosition,
     facts: Facts,
-    identities: BTreeMap<IdentityKey, ContentDigest>,
+    identities: Claims,
     quarantined: BTreeSet<Vec<u8>>,
     /// Nothing can be read or written.
     fails: bool,
@@ -27,9 +26,7 @@ impl SimLedger {
         let mut inner = self.lock();
         inner.position = checkpoint.position.clone();
         inner.facts.merge(checkpoint.facts.clone());
-        for (key, digest) in &checkpoint.identities {
-            inner.identities.entry(*key).or_insert(*digest);
-        }
+        checkpoint.identities.iter().for_each(|claims| inner.identities.merge(Claims::clone(claims)));
     }
 
     pub fn set_failing(&self, fails: bool) {
@@ -46,6 +43,10 @@ impl SimLedger {
 
     pub fn facts(&self) -> Facts {
         self.lock().facts.clone()
+    }
+
+    pub fn identities(&self) -> Claims {
+        self.lock().identities.clone()
     }
 
     pub fn fork(&self) -> SimLedger {
@@ -67,15 +68,18 @@ impl Ledger for SimLedger {
         Ok(self.lock().position.clone())
     }
 
-    fn find_identities(&mut self, keys: &[IdentityKey]) -> Result<Vec<(IdentityKey, ContentDigest)>, StoreError> {
-        let inner = self.asked()?;
-        Ok(keys.iter().filter_map(|key| Some((*key, *inner.identities.get(key)?))).collect())
+    fn ranges_of_boot(&mut self, boot: Boot<'_>) -> Result<Ranges, StoreError> {
+        Ok(self.asked()?.identities.boot(boot).map(BootClaims::ranges).unwrap_or_default())
     }
 
-    fn highest_sequence(&mut self, gateway: &str, boot: &str) -> Result<u64, StoreError> {
+    fn find_numbers(&mut self, asked: &[(Boot<'_>, u64)]) -> Result<Vec<Option<Claim>>, StoreError> {
         let inner = self.asked()?;
-        let boots = inner.facts.sequences.iter().filter(|(key, _)| key.gateway == gateway && key.boot == boot);
-        Ok(boots.filter_map(|(_, (ranges, _))| ranges.highest()).max().unwrap_or(0))
+        Ok(asked.iter().map(|(boot, seq)| inner.identities.number(*boot, *seq)).collect())
+    }
+
+    fn find_ids(&mut self, asked: &[IdentityKey]) -> Result<Vec<Option<Claim>>, StoreError> {
+        let inner = self.asked()?;
+        Ok(asked.iter().map(|key| inner.identities.id(key)).collect())
     }
 
     fn quarantine(&mut self, refused: &[RefusedMessage<'_>]) -> Result<(), StoreError> {

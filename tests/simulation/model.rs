@@ -1,10 +1,11 @@
 //! What is sent, and what it must add up to: straight maps, nothing shared with the tally.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 use serde_json::{Value, json};
-use tally::Facts;
+use tally::{Claims, Facts, KeyParts, decode_carrier, decode_device_day, decode_usage, kind, numbered_day, read_usage_key};
 use wire::identity::Sender;
 
 pub const ENTERPRISE: &str = "91440101231245152Y";
@@ -97,33 +98,49 @@ pub fn expected<'a>(accepted: impl Iterator<Item = &'a Sent>) -> Figures {
     figures
 }
 
-/// The tally's facts under the same names.
-pub fn found(facts: &Facts) -> Figures {
+/// The tally's facts and identities under the same names.
+pub fn found<'c>(facts: &Facts, identities: impl Iterator<Item = &'c Claims>) -> Figures {
     let mut figures = Figures::new();
+    let gathered = facts.records(&mut |key, value| {
+        add_record(&mut figures, key, value);
+        Ok::<_, Infallible>(())
+    });
+    gathered.unwrap();
+    for (key, claims) in identities.flat_map(Claims::boots) {
+        let numbers = claims.ranges().as_slice().iter().map(|(first, last)| last - first + 1).sum::<u64>();
+        *figures.entry(format!("numbers {} {}", key.gateway, key.boot)).or_default() += numbers;
+    }
+    figures
+}
+
+fn add_record(figures: &mut Figures, key: &[u8], value: &[u8]) {
+    let mut parts = KeyParts(key);
+    let kind = parts.byte().unwrap();
     let mut add = |name: String, count: u64| *figures.entry(name).or_default() += count;
-    for (key, day) in &facts.devices {
-        for ((hour, _), hour_facts) in &day.hours {
-            let place = format!("device {} {} {hour}", key.device, key.day);
-            for (count, quality) in hour_facts.counts.iter().zip(["N", "F", "M", "S", "D", "C", "T", "B"]) {
-                if *count > 0 {
-                    add(format!("{place} {quality}"), *count);
+    match kind {
+        kind::DEVICE_DAY => {
+            let _enterprise = parts.name().unwrap();
+            let day = numbered_day(parts.day().unwrap()).unwrap();
+            let place = format!("device {} {day}", parts.name().unwrap());
+            for ((hour, _), facts) in decode_device_day(day, value).unwrap().hours {
+                for (count, quality) in facts.counts.iter().zip(["N", "F", "M", "S", "D", "C", "T", "B"]).filter(|(count, _)| **count > 0) {
+                    add(format!("{place} {hour} {quality}"), *count);
                 }
-            }
-            for (kind, seen) in [("first normal", &hour_facts.normal), ("first other", &hour_facts.other)] {
-                if let Some(first) = seen.as_slice().first() {
-                    add(format!("{place} {kind}"), first.occurred_at.timestamp() as u64);
+                for (kind, seen) in [("first normal", &facts.normal), ("first other", &facts.other)] {
+                    if let Some(first) = seen.as_slice().first() {
+                        add(format!("{place} {hour} {kind}"), first.occurred_at.timestamp() as u64);
+                    }
                 }
             }
         }
+        kind::USAGE_DAY => {
+            let (_enterprise, _product) = (parts.name().unwrap(), parts.name().unwrap());
+            let usage = read_usage_key(&mut parts).unwrap();
+            add(format!("usage {} {}", usage.user, usage.day), decode_usage(value).unwrap().actions);
+        }
+        kind::CARRIER_DAY => add("sessions".into(), decode_carrier(value).unwrap().sessions),
+        // What stands in the days already, in short.
+        kind::DEVICE_HOURS => {}
+        other => panic!("records of kind {other}"),
     }
-    for (key, usage) in facts.usage.values().flatten() {
-        add(format!("usage {} {}", key.user, key.day), usage.actions);
-    }
-    for day in facts.carrier.values() {
-        add("sessions".into(), day.sessions);
-    }
-    for (key, (ranges, _)) in &facts.sequences {
-        add(format!("numbers {} {}", key.gateway, key.boot), ranges.as_slice().iter().map(|(first, last)| last - first + 1).sum());
-    }
-    figures
 }

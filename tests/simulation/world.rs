@@ -379,10 +379,11 @@ impl World {
         let core = self.core.as_ref().unwrap();
         let mut facts = self.ledger.facts();
         facts.merge(core.facts().clone());
-        assert_eq!(found(&facts), model, "facts");
+        let stored = self.ledger.identities();
+        assert_eq!(found(&facts, std::iter::once(&stored).chain(core.identities().pending())), model, "facts");
         let mut replay = Replay::default();
         let scanned = scan(&self.disk, Path::new(DIR), LogPosition::default(), None, |stretch| replay.take(&stretch)).unwrap();
-        assert_eq!(found(&replay.facts), model, "facts from the log anew");
+        assert_eq!(found(&replay.facts, std::iter::once(&replay.identities)), model, "facts from the log anew");
         assert_eq!((scanned.end.root(), scanned.end.block()), (core.end().root(), core.end().block()), "the tree");
         assert_eq!(replay.records, self.accepted.len() as u64);
     }

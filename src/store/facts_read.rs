@@ -1,0 +1,200 @@
+//! Reading facts: those of one enterprise and product, and the digest of all.
+
+use std::collections::BTreeMap;
+
+use policy::calendar::Day;
+use policy::facts::{ClockDay, VoucherFacts};
+use sha2::{Digest, Sha256};
+use tally::{
+    Clocks, DecodeError, Facts, Key, KeyParts, day_number, decode_carrier, decode_device_day, decode_usage, kind, merge_carrier_day,
+    merge_device_day, merge_usage, numbered_day, read_usage_key,
+};
+
+use crate::checkpoint::read_position;
+use crate::gateway_rows::{add_clock_tail, stored_clocks};
+use crate::log::LogPosition;
+use crate::run_file::{Run, RunError, Runs};
+use crate::run_merge::Merged;
+use crate::run_scan::Scan;
+use crate::run_set::{Family, listed};
+use crate::sql::{Store, StoreError};
+
+/// Tries of opening runs while they are merged.
+const TRIES: usize = 20;
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// SHA-256 over all facts in the order of their keys: equal facts give equal digests on every machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FactsDigest {
+    pub sha256: String,
+    pub rows: u64,
+}
+
+/// What the log holds after the checkpoint, in the order of its keys, so that one enterprise's part is quickly at hand.
+#[derive(Clone, Debug, Default)]
+pub struct Tail {
+    bytes: Vec<u8>,
+    /// Where each key begins, where its value, and where that ends.
+    records: Vec<[usize; 3]>,
+    clocks: Clocks,
+}
+
+impl Tail {
+    pub fn of(facts: &Facts) -> Tail {
+        let mut tail = Tail { clocks: facts.clocks.clone(), ..Tail::default() };
+        let gathered = facts.records(&mut |key, value| {
+            let begin = tail.bytes.len();
+            tail.bytes.extend_from_slice(key);
+            tail.bytes.extend_from_slice(value);
+            tail.records.push([begin, begin + key.len(), tail.bytes.len()]);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match gathered {
+            Ok(()) => tail,
+        }
+    }
+
+    fn range(&self, from: &[u8], until: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let key = |record: &[usize; 3]| &self.bytes[record[0]..record[1]];
+        let begin = self.records.partition_point(|record| key(record) < from);
+        let records = self.records[begin..].iter().map(move |record| (key(record), &self.bytes[record[1]..record[2]]));
+        records.take_while(move |(key, _)| *key < until)
+    }
+}
+
+impl Store {
+    /// The facts of one voucher's enterprise and product within whole days, and the log position they stand at. `tail` is what the
+    /// log holds after the checkpoint, where the caller has read it.
+    pub async fn voucher_facts(
+        &self,
+        enterprise: &str,
+        product: &str,
+        days: (Day, Day),
+        tail: Option<&Tail>,
+    ) -> Result<(VoucherFacts, LogPosition), StoreError> {
+        let ranges = ranges(enterprise, product, days);
+        let AtCheckpoint { runs, position, clocks } = self.facts_at_checkpoint(Some((enterprise, days))).await?;
+        let wanted = ranges.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut facts = VoucherFacts { clocks, ..VoucherFacts::default() };
+            runs.iter().try_for_each(|run| wanted.iter().try_for_each(|range| range.read(run, &mut facts)))?;
+            Ok::<_, RunError>(facts)
+        });
+        let mut facts = read.await.map_err(|_| RunError::Stopped)??;
+        if let Some(tail) = tail {
+            for (key, value) in ranges.iter().flat_map(|range| tail.range(&range.from, &range.until)) {
+                take(&mut facts, key, value).map_err(RunError::from)?;
+            }
+            add_clock_tail(&mut facts, enterprise, days, &tail.clocks);
+        }
+        Ok((facts, position))
+    }
+
+    /// The runs of facts, open, with what belongs to them; `clocks_of`: whose clocks, and of which days.
+    pub(crate) async fn facts_at_checkpoint(&self, clocks_of: Option<(&str, (Day, Day))>) -> Result<AtCheckpoint, StoreError> {
+        for _ in 1..TRIES {
+            match self.try_facts_at_checkpoint(clocks_of).await {
+                // Merged away by another process since the list was read.
+                Err(StoreError::Run(RunError::Gone(_))) => {}
+                read => return read,
+            }
+        }
+        self.try_facts_at_checkpoint(clocks_of).await
+    }
+
+    async fn try_facts_at_checkpoint(&self, clocks_of: Option<(&str, (Day, Day))>) -> Result<AtCheckpoint, StoreError> {
+        // One transaction: all of it belongs together.
+        let mut transaction = self.readers.begin().await?;
+        let position = read_position(&mut transaction).await?;
+        let listed = listed(&mut transaction).await?;
+        let clocks = match clocks_of {
+            Some((enterprise, days)) => stored_clocks(&mut transaction, enterprise, days).await?,
+            None => BTreeMap::new(),
+        };
+        transaction.rollback().await?;
+        Ok(AtCheckpoint { runs: self.runs.opened(Family::Facts, &listed)?, position, clocks })
+    }
+}
+
+/// What one checkpoint holds.
+pub(crate) struct AtCheckpoint {
+    pub(crate) runs: Runs,
+    pub(crate) position: LogPosition,
+    pub(crate) clocks: BTreeMap<(String, Day), ClockDay>,
+}
+
+/// A range of keys of one kind.
+#[derive(Clone)]
+struct Range {
+    kind: u8,
+    from: Vec<u8>,
+    until: Vec<u8>,
+}
+
+fn ranges(enterprise: &str, product: &str, days: (Day, Day)) -> [Range; 3] {
+    let (from, until) = (day_number(days.0), day_number(days.1).saturating_add(1));
+    [kind::CARRIER_DAY, kind::DEVICE_DAY, kind::USAGE_DAY].map(|kind| {
+        let mut owner = Key::default();
+        owner.begin(kind).name(enterprise);
+        if kind != kind::DEVICE_DAY {
+            owner.name(product);
+        }
+        let mut end = owner.clone();
+        Range { kind, from: owner.day(from).0.clone(), until: end.day(until).0.clone() }
+    })
+}
+
+impl Range {
+    fn read(&self, run: &std::sync::Arc<Run>, facts: &mut VoucherFacts) -> Result<(), RunError> {
+        if !run.has_kind(self.kind) {
+            return Ok(());
+        }
+        let mut scan = Scan::new(run, &self.from, &self.until, READ_AHEAD_BYTES)?;
+        while scan.next()? {
+            take(facts, scan.key(), scan.value())?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes one record in.
+fn take(facts: &mut VoucherFacts, key: &[u8], value: &[u8]) -> Result<(), DecodeError> {
+    let mut parts = KeyParts(key);
+    let (kind, _enterprise) = (parts.byte()?, parts.name_bytes()?);
+    match kind {
+        kind::DEVICE_DAY => {
+            let day = numbered_day(parts.day()?)?;
+            let more = decode_device_day(day, value)?;
+            match facts.devices.entry((parts.name()?.to_string(), day)) {
+                std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(more)),
+                std::collections::btree_map::Entry::Occupied(mut kept) => merge_device_day(kept.get_mut(), &more),
+            }
+        }
+        kind::USAGE_DAY => {
+            parts.name_bytes()?;
+            merge_usage(facts.usage.entry(read_usage_key(&mut parts)?).or_default(), &decode_usage(value)?);
+        }
+        kind::CARRIER_DAY => {
+            parts.name_bytes()?;
+            let (day, line) = (numbered_day(parts.day()?)?, parts.name()?.to_string());
+            merge_carrier_day(facts.carrier.entry((day, line)).or_default(), &decode_carrier(value)?);
+        }
+        _ => return Err(DecodeError::Key),
+    }
+    Ok(())
+}
+
+/// Over all that these runs hold together.
+pub(crate) fn facts_digest(runs: &Runs) -> Result<FactsDigest, RunError> {
+    let scans = runs.iter().map(|run| Scan::new(run, &[], &[u8::MAX], READ_AHEAD_BYTES)).collect::<Result<_, _>>()?;
+    let mut records = Merged::new(scans)?;
+    let (mut digest, mut rows) = (Sha256::new(), 0);
+    while records.next()? {
+        for bytes in [records.key(), records.value()] {
+            digest.update((bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        }
+        rows += 1;
+    }
+    Ok(FactsDigest { sha256: hex::encode(digest.finalize()), rows })
+}

@@ -1,0 +1,285 @@
+//! A device on one day as bytes, one way only: equal facts give equal bytes. An hour with one pair that came within a day takes four
+//! bytes or so; two values are merged without being unfolded.
+
+use chrono::DateTime;
+use policy::calendar::Day;
+use policy::facts::{DeviceDay, HourFacts, Seen, Sightings};
+
+use crate::encode::DecodeError;
+use crate::key::{channel, channel_code, day_number};
+use crate::slot::{HOUR_US, Pair, hour_start_us};
+use crate::varint;
+
+// The first byte of an hour: five bits of clock hour, one of channel, two of shape.
+const HOUR_AND_CHANNEL: u8 = 0b0011_1111;
+const SHAPE: u8 = 0b1100_0000;
+/// One pair of quality N, not a day late, and the count: the day late is the shape.
+const PLAIN_ONE: u8 = 0b0000_0000;
+const PLAIN_ZERO: u8 = 0b0100_0000;
+/// Any pairs and counts.
+const FULL: u8 = 0b1000_0000;
+
+/// Clock hour and channel as in the first byte.
+pub(crate) fn hour_code(hour: u8, channel: policy::facts::Channel) -> u8 {
+    hour | channel_code(channel) << 5
+}
+
+/// An hour, read as far as merging needs it.
+#[derive(Clone, Copy)]
+enum HourValue<'a> {
+    Plain {
+        first: Pair,
+        count: u64,
+    },
+    /// The bytes after the first.
+    Full(&'a [u8]),
+}
+
+pub(crate) fn put_plain(out: &mut Vec<u8>, code: u8, first: Pair, count: u64) {
+    out.push(code | if first.days_late == 0 { PLAIN_ZERO } else { PLAIN_ONE });
+    put_us(out, first.us);
+    varint::put(out, count);
+}
+
+/// The hour begins at `start_us`.
+pub(crate) fn put_hour(out: &mut Vec<u8>, code: u8, start_us: i64, facts: &HourFacts) {
+    let normal = pairs(&facts.normal, start_us);
+    if let [first @ Pair { days_late: 0..=1, .. }] = normal[..]
+        && facts.other.is_empty()
+        && facts.counts[1..].iter().all(|count| *count == 0)
+    {
+        return put_plain(out, code, first, facts.counts[0]);
+    }
+    out.push(code | FULL);
+    for pairs in [normal, pairs(&facts.other, start_us)] {
+        varint::put(out, pairs.len() as u64);
+        for pair in pairs {
+            put_us(out, pair.us);
+            varint::put(out, u64::from(pair.days_late));
+        }
+    }
+    let counted = (0..8).filter(|at| facts.counts[*at] > 0);
+    out.push(counted.clone().fold(0, |bits, at| bits | 1 << at));
+    counted.for_each(|at| varint::put(out, facts.counts[at]));
+}
+
+pub fn encode_device_day(day: Day, facts: &DeviceDay) -> Vec<u8> {
+    let mut out = Vec::new();
+    // By channel, then hour: the order of the codes.
+    let mut hours: Vec<_> = facts.hours.iter().map(|((hour, channel), facts)| (hour_code(*hour, *channel), facts)).collect();
+    hours.sort_unstable_by_key(|(code, _)| *code);
+    for (code, facts) in hours {
+        put_hour(&mut out, code, start_us(day, code), facts);
+    }
+    out
+}
+
+pub fn decode_device_day(day: Day, mut bytes: &[u8]) -> Result<DeviceDay, DecodeError> {
+    let mut hours = Vec::with_capacity(24);
+    while !bytes.is_empty() {
+        let (code, value) = take_hour(&mut bytes)?;
+        hours.push(((code & 31, channel(code >> 5)?), value.unfold(start_us(day, code))?));
+    }
+    // Mostly in order already, and a map is made of a list faster than one by one.
+    Ok(DeviceDay { hours: hours.into_iter().collect() })
+}
+
+/// Appends what two values of one device and day make together.
+pub(crate) fn merge_device_days(mut kept: &[u8], mut more: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    while let (Some(first), Some(second)) = (kept.first(), more.first()) {
+        match (first & HOUR_AND_CHANNEL).cmp(&(second & HOUR_AND_CHANNEL)) {
+            std::cmp::Ordering::Less => copy_hour(&mut kept, out)?,
+            std::cmp::Ordering::Greater => copy_hour(&mut more, out)?,
+            std::cmp::Ordering::Equal => merge_hours(take_hour(&mut kept)?, take_hour(&mut more)?.1, out)?,
+        }
+    }
+    out.extend_from_slice(kept);
+    out.extend_from_slice(more);
+    Ok(())
+}
+
+fn merge_hours((code, kept): (u8, HourValue<'_>), more: HourValue<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    if let (HourValue::Plain { first, count }, HourValue::Plain { first: other, count: others }) = (kept, more)
+        && first.days_late == other.days_late
+    {
+        put_plain(out, code, Pair { us: first.us.min(other.us), ..first }, count.saturating_add(others));
+        return Ok(());
+    }
+    let mut joined = kept.unfold(0)?;
+    merge_hour(&mut joined, &more.unfold(0)?);
+    put_hour(out, code, 0, &joined);
+    Ok(())
+}
+
+pub(crate) fn merge_hour(kept: &mut HourFacts, more: &HourFacts) {
+    kept.normal.merge(&more.normal);
+    kept.other.merge(&more.other);
+    kept.counts.iter_mut().zip(more.counts).for_each(|(kept, more)| *kept = kept.saturating_add(more));
+}
+
+pub fn merge_device_day(kept: &mut DeviceDay, other: &DeviceDay) {
+    other.hours.iter().for_each(|(key, facts)| merge_hour(kept.hours.entry(*key).or_default(), facts));
+}
+
+fn copy_hour(from: &mut &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let before = *from;
+    take_hour(from)?;
+    out.extend_from_slice(&before[..before.len() - from.len()]);
+    Ok(())
+}
+
+fn take_hour<'a>(bytes: &mut &'a [u8]) -> Result<(u8, HourValue<'a>), DecodeError> {
+    let byte = varint::take_byte(bytes)?;
+    let code = byte & HOUR_AND_CHANNEL;
+    if code & 31 > 23 {
+        return Err(DecodeError::Value);
+    }
+    let days_late = match byte & SHAPE {
+        PLAIN_ZERO => 0,
+        PLAIN_ONE => 1,
+        FULL => return Ok((code, HourValue::Full(take_full(bytes)?))),
+        _ => return Err(DecodeError::Value),
+    };
+    let us = take_us(bytes)?;
+    Ok((code, HourValue::Plain { first: Pair { us, days_late }, count: varint::take(bytes)? }))
+}
+
+/// The bytes of a full hour, which are read over once.
+fn take_full<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
+    let before = *bytes;
+    for _ in 0..2 {
+        for _ in 0..varint::take(bytes)? {
+            take_us(bytes)?;
+            varint::take_u32(bytes)?;
+        }
+    }
+    for _ in 0..varint::take_byte(bytes)?.count_ones() {
+        varint::take(bytes)?;
+    }
+    Ok(&before[..before.len() - bytes.len()])
+}
+
+impl HourValue<'_> {
+    fn unfold(self, start_us: i64) -> Result<HourFacts, DecodeError> {
+        let mut facts = HourFacts::default();
+        match self {
+            HourValue::Plain { first, count } => {
+                facts.normal = seen(first, start_us)?.into();
+                facts.counts[0] = count;
+            }
+            HourValue::Full(mut bytes) => {
+                for sightings in [&mut facts.normal, &mut facts.other] {
+                    for _ in 0..varint::take(&mut bytes)? {
+                        let us = take_us(&mut bytes)?;
+                        sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start_us)?);
+                    }
+                }
+                let counted = varint::take_byte(&mut bytes)?;
+                for at in (0..8).filter(|at| counted & 1 << at != 0) {
+                    facts.counts[at] = varint::take(&mut bytes)?;
+                }
+            }
+        }
+        Ok(facts)
+    }
+}
+
+/// Whole seconds and milliseconds take less room; the two lowest bits say which.
+fn put_us(out: &mut Vec<u8>, us: u32) {
+    let (places, unit) = if us.is_multiple_of(1_000_000) {
+        (us / 1_000_000, 0)
+    } else if us.is_multiple_of(1_000) {
+        (us / 1_000, 1)
+    } else {
+        (us, 2)
+    };
+    varint::put(out, u64::from(places) << 2 | unit);
+}
+
+fn take_us(bytes: &mut &[u8]) -> Result<u32, DecodeError> {
+    let number = varint::take(bytes)?;
+    let unit = match number & 3 {
+        0 => 1_000_000,
+        1 => 1_000,
+        2 => 1,
+        _ => return Err(DecodeError::Value),
+    };
+    let us = (number >> 2).checked_mul(unit).filter(|us| *us < HOUR_US as u64).ok_or(DecodeError::Value)?;
+    Ok(us as u32)
+}
+
+fn start_us(day: Day, code: u8) -> i64 {
+    hour_start_us(day_number(day) * 24 + i32::from(code & 31))
+}
+
+fn pairs(sightings: &Sightings, start_us: i64) -> Vec<Pair> {
+    // Every reading of an hour lies within it.
+    let pair = |seen: &Seen| Pair { us: (seen.occurred_at.timestamp_micros() - start_us) as u32, days_late: seen.days_late };
+    sightings.as_slice().iter().map(pair).collect()
+}
+
+pub(crate) fn seen(pair: Pair, start_us: i64) -> Result<Seen, DecodeError> {
+    let occurred_at = DateTime::from_timestamp_micros(start_us + i64::from(pair.us)).ok_or(DecodeError::Value)?;
+    Ok(Seen { occurred_at, days_late: pair.days_late })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+    use policy::calendar::{day_of, day_start, read_day};
+    use policy::facts::Channel;
+    use proptest::prelude::*;
+
+    fn day() -> Day {
+        read_day("2019-11-05").unwrap()
+    }
+
+    type Reading = (u8, bool, u32, u32, usize);
+
+    fn readings() -> impl Strategy<Value = Vec<Reading>> {
+        prop::collection::vec((0u8..24, any::<bool>(), 0u32..40, 0u32..4, 0usize..8), 0..60)
+    }
+
+    /// Coarse and fine places within the hour, so that all units occur.
+    fn device_day(readings: &[Reading]) -> DeviceDay {
+        let mut facts = DeviceDay::default();
+        for (hour, supplier, place, days_late, quality) in readings {
+            let channel = if *supplier { Channel::Supplier } else { Channel::Gateway };
+            let within_us = i64::from(*place) * [1_000_000, 1_000, 1, 90_000_000][*place as usize % 4];
+            let occurred_at = day_start(day()) + TimeDelta::hours(i64::from(*hour)) + TimeDelta::microseconds(within_us);
+            assert_eq!(day_of(occurred_at), day());
+            let hour = facts.hours.entry((*hour, channel)).or_default();
+            let sightings = if *quality == 0 { &mut hour.normal } else { &mut hour.other };
+            sightings.add(Seen { occurred_at, days_late: *days_late });
+            hour.counts[*quality] += 1;
+        }
+        facts
+    }
+
+    proptest! {
+        #[test]
+        fn facts_come_back_as_they_were_written_and_bytes_merge_as_facts_do(first in readings(), second in readings()) {
+            let (mut kept, more) = (device_day(&first), device_day(&second));
+            let (kept_bytes, more_bytes) = (encode_device_day(day(), &kept), encode_device_day(day(), &more));
+            prop_assert_eq!(&decode_device_day(day(), &kept_bytes).unwrap(), &kept);
+            let mut merged = Vec::new();
+            merge_device_days(&kept_bytes, &more_bytes, &mut merged).unwrap();
+            merge_device_day(&mut kept, &more);
+            prop_assert_eq!(merged, encode_device_day(day(), &kept));
+        }
+
+        #[test]
+        fn damaged_bytes_are_errors_or_other_facts_but_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), first in readings()) {
+            let _ = decode_device_day(day(), &bytes);
+            let _ = merge_device_days(&bytes, &encode_device_day(day(), &device_day(&first)), &mut Vec::new());
+        }
+    }
+
+    #[test]
+    fn an_hour_of_timely_readings_takes_four_bytes() {
+        let mut facts = device_day(&[(8, false, 8, 1, 0)]);
+        facts.hours.get_mut(&(8, Channel::Gateway)).unwrap().counts[0] = 60;
+        assert_eq!(encode_device_day(day(), &facts).len(), 3);
+    }
+}
