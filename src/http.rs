@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -17,12 +17,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ingest::{Full, Places};
 use observe::Metrics;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 use tower_service::Service;
+
+/// How long and how much a peer may go on sending after the last answer; twice the largest request.
+const HEAR_OUT_TIME: Duration = Duration::from_secs(5);
+const HEAR_OUT_BYTES: u64 = 16 << 20;
 
 #[derive(Clone)]
 pub struct HttpBounds {
@@ -80,21 +84,28 @@ struct Course {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, stopping: watch::Receiver<bool>) {
-        let reason = match self.bounds.places.take(peer.ip()) {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, mut stopping: watch::Receiver<bool>) {
+        match self.bounds.places.take(peer.ip()) {
             Ok(_place) => {
                 let _open = self.metrics.http_connection_open();
-                self.speak(stream, stopping).await
+                let (reason, answered) = self.speak(stream, &mut stopping).await;
+                self.count_end(peer, reason);
+                if let Some(stream) = answered {
+                    hear_out(stream, &mut stopping).await;
+                }
             }
-            Err(Full::InAll) => "too_many",
-            Err(Full::OfAddress) => "too_many_of_address",
-        };
+            Err(Full::InAll) => self.count_end(peer, "too_many"),
+            Err(Full::OfAddress) => self.count_end(peer, "too_many_of_address"),
+        }
+    }
+
+    fn count_end(&self, peer: SocketAddr, reason: &str) {
         self.metrics.http_connections_ended.with_label_values(&[reason]).inc();
         tracing::debug!(%peer, reason, "http connection ended");
     }
 
-    /// Gives the label under which the end is counted.
-    async fn speak(&self, stream: TcpStream, mut stopping: watch::Receiver<bool>) -> &'static str {
+    /// Gives the label under which the end is counted, and the stream if the last word on it was an answer.
+    async fn speak(&self, stream: TcpStream, stopping: &mut watch::Receiver<bool>) -> (&'static str, Option<TcpStream>) {
         // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let course = Arc::new(Course::default());
@@ -106,16 +117,18 @@ impl Connection {
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.bounds.header_timeout);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(guarded), answer));
+        let mut connection = builder.serve_connection(TokioIo::new(guarded), answer);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop_asked(&mut stopping) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+            ended = &mut connection => ended,
+            () = stop_asked(stopping) => {
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
             }
         };
+        let stream = connection.into_parts().io.into_inner().stream;
         let seen = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        match ended {
+        let answered = ended.as_ref().err().is_none_or(hyper::Error::is_parse).then_some(stream);
+        let reason = match ended {
             _ if seen(&course.body_late) => "body_timeout",
             Ok(()) => "closed",
             Err(_) if seen(&course.deaf) => "slow_reader",
@@ -123,7 +136,22 @@ impl Connection {
             Err(error) if error.is_timeout() => "idle",
             Err(error) if error.is_parse() => "malformed",
             Err(_) => "lost",
-        }
+        };
+        (reason, answered)
+    }
+}
+
+/// Throws away what the peer still sends until it closes too. Closing while something is unread resets the connection, and what
+/// the peer has not yet got of the answer is lost: a body that nobody wanted, or that came after its answer, is enough for that.
+async fn hear_out(mut stream: TcpStream, stopping: &mut watch::Receiver<bool>) {
+    // However it fails, there is nobody left to tell.
+    let _ = stream.shutdown().await;
+    let mut more = stream.take(HEAR_OUT_BYTES);
+    let mut nowhere = tokio::io::sink();
+    tokio::select! {
+        biased;
+        _ = timeout(HEAR_OUT_TIME, tokio::io::copy(&mut more, &mut nowhere)) => {}
+        () = stop_asked(stopping) => {}
     }
 }
 
@@ -200,5 +228,78 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
+
+    use axum::routing::post;
+
+    use super::*;
+
+    /// More than the system holds on the way.
+    const ANSWER_BYTES: usize = 16 << 20;
+
+    /// A service whose answers are large and that reads no body, and a connection to it.
+    async fn connected() -> (std::net::TcpStream, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        let wait = Duration::from_secs(60);
+        let bounds = HttpBounds { places: Places::new(9, 9), header_timeout: wait, body_timeout: wait, stall_timeout: wait };
+        let router = Router::new().route("/", post(async || vec![b'x'; ANSWER_BYTES]));
+        let (stop, stopping) = watch::channel(false);
+        (stream, stop, tokio::spawn(serve(listener, router, bounds, Metrics::new(), stopping)))
+    }
+
+    /// Asks, and sends a part of the body after the answer has begun.
+    fn ask(stream: &mut std::net::TcpStream) {
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(&[b'y'; 10_000]).unwrap();
+    }
+
+    fn rest(stream: &mut std::net::TcpStream) -> Vec<u8> {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_arrives_whole_although_nobody_reads_the_body_of_its_request() {
+        let (mut stream, _stop, _serving) = connected().await;
+        ask(&mut stream);
+        assert!(rest(&mut stream).len() > ANSWER_BYTES);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_sends_nonsense_is_told_so_and_may_finish_it() {
+        let (mut stream, _stop, _serving) = connected().await;
+        stream.write_all(&[&b"nonsense\r\n\r\n"[..], &[b'z'; 30_000]].concat()).unwrap();
+        assert!(rest(&mut stream).starts_with(b"HTTP/1.1 400"));
+        (0..100).for_each(|_| stream.write_all(&[b'z'; 1_000]).unwrap());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_goes_on_sending_is_cut_off() {
+        let (mut stream, _stop, _serving) = connected().await;
+        ask(&mut stream);
+        rest(&mut stream);
+        let sent = (0..10_000).take_while(|_| stream.write_all(&[b'y'; 10_000]).is_ok()).count();
+        assert!(sent < 10_000);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_is_heard_out_does_not_hold_up_the_stop() {
+        let (mut stream, stop, serving) = connected().await;
+        ask(&mut stream);
+        rest(&mut stream);
+        stop.send_replace(true);
+        let ended = timeout(HEAR_OUT_TIME / 2, serving).await;
+        assert!(ended.is_ok(), "although its peer has not closed");
     }
 }
