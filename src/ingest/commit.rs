@@ -33,7 +33,7 @@ pub(crate) struct ReadBatch {
 const GROUP_BYTES_MAX: usize = 4 << 20;
 const GROUP_ITEMS_MAX: usize = 8192;
 /// Memory taken by what no checkpoint holds before one is written whatever the time.
-const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
+const UNWRITTEN_BYTES_MAX: usize = 128 << 20;
 /// How long no checkpoint is tried after one has failed.
 const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often the head of the log is signed.
