@@ -73,6 +73,18 @@ pub fn unseal(sealed: &[u8]) -> Result<Vec<u8>, SealedError> {
     Ok(blocks)
 }
 
+/// Whether it holds exactly these blocks; one frame at a time is unpacked for that.
+pub fn gives_back(sealed: &[u8], blocks: &[u8]) -> bool {
+    let Ok(frames) = frames(sealed) else { return false };
+    let mut rest = Some(blocks);
+    for frame in &frames {
+        let split = rest.and_then(|rest| rest.split_at_checked(frame.raw_bytes));
+        let unpacked = zstd::bulk::decompress(&sealed[frame.compressed.clone()], frame.raw_bytes);
+        rest = split.filter(|(raw, _)| unpacked.is_ok_and(|unpacked| unpacked == *raw)).map(|(_, rest)| rest);
+    }
+    rest.is_some_and(<[u8]>::is_empty)
+}
+
 fn frames(sealed: &[u8]) -> Result<Vec<Frame>, SealedError> {
     let (before, end) = sealed.split_at_checked(sealed.len().wrapping_sub(END_BYTES)).ok_or(SealedError::Index)?;
     let count = u32_at(end, 0) as usize;
@@ -125,6 +137,21 @@ mod tests {
         assert!(sealed.len() < raw.len() / 2);
         assert!(frames(&sealed).unwrap().len() > 2);
         assert_eq!(unseal(&sealed).unwrap(), raw);
+        assert!(gives_back(&sealed, &raw));
+    }
+
+    #[test]
+    fn other_blocks_are_told_from_those_that_were_sealed() {
+        let raw = blocks(7, 40, 100_000);
+        let sealed = seal(&raw, 7).unwrap();
+        assert!(!gives_back(&sealed, &raw[..raw.len() - 1]));
+        assert!(!gives_back(&sealed, &[&raw[..], &[0]].concat()));
+        for at in [0, raw.len() / 2, raw.len() - 1] {
+            let mut other = raw.clone();
+            other[at] ^= 1;
+            assert!(!gives_back(&sealed, &other), "byte {at}");
+        }
+        assert!(!gives_back(&sealed[..sealed.len() - 1], &raw));
     }
 
     #[test]

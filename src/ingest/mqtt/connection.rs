@@ -44,7 +44,7 @@ pub(super) struct Connection<'d> {
     pub(super) session_outlives: bool,
     pub(super) reports: Reports,
     /// For a gateway that speaks Sparkplug.
-    pub(super) edge_node: Option<EdgeNode>,
+    pub(super) edge_node: Option<Box<EdgeNode>>,
     /// What the register said at CONNECT: another enterprise or token ends the connection.
     pub(super) admitted: GatewayEntry,
     pub(super) trust: Option<Trust>,
@@ -72,7 +72,7 @@ async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
 }
 
 impl Connection<'_> {
-    pub(super) async fn run(mut self) -> Ending {
+    pub(super) async fn run(&mut self) -> Ending {
         let mut stopping = self.door.stopping.clone();
         // A client need not wait for its CONNACK: packets may have come with the CONNECT.
         self.take_packets().await;
@@ -101,10 +101,11 @@ impl Connection<'_> {
                 () = stop_asked(&mut stopping), if self.ending.is_none() => self.ending = Some(Ending::ShuttingDown),
             }
         };
-        self.end(ending).await
+        // Kept apart: what most connections wait for must not carry the room that their end takes.
+        Box::pin(self.end(ending)).await
     }
 
-    async fn end(mut self, ending: Ending) -> Ending {
+    async fn end(&mut self, ending: Ending) -> Ending {
         if let Some(mut edge_node) = self.edge_node.take().filter(|_| self.with_will)
             && let Some(death) = edge_node.lost(self.door.intake.clock().now())
         {

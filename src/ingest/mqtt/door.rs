@@ -152,8 +152,10 @@ impl Door {
         let reason = match self.places.take(peer.ip()) {
             Ok(_place) => {
                 let _open = self.metrics.connection_open();
-                match self.open(stream, peer, tls).await {
-                    Ok(connection) => connection.run().await.as_str(),
+                // Kept apart: connections are open for days, and should not carry the room that opening them takes.
+                let opened = Box::pin(self.open(stream, peer, tls)).await;
+                match opened {
+                    Ok(mut connection) => connection.run().await.as_str(),
                     Err(reason) => reason,
                 }
             }
@@ -170,7 +172,7 @@ impl Door {
         stream: TcpStream,
         peer: SocketAddr,
         tls: Option<watch::Receiver<Arc<Tls>>>,
-    ) -> Result<Connection<'_>, &'static str> {
+    ) -> Result<Box<Connection<'_>>, &'static str> {
         let _opening = self.openings.take(peer.ip()).map_err(|_| "too_many_openings")?;
         // Small answers should not wait for more; a socket that refuses this is about to fail anyway.
         let _ = stream.set_nodelay(true);

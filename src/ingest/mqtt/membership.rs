@@ -82,7 +82,7 @@ impl Membership {
         None
     }
 
-    pub(super) fn leave(self, leave: Leave, now: Instant) {
+    pub(super) fn leave(&self, leave: Leave, now: Instant) {
         self.sessions.leave(&self.seat, self.serial, leave, now);
     }
 }

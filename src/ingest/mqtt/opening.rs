@@ -40,7 +40,7 @@ impl<'d> Opening<'d> {
     }
 
     /// The connection once it is accepted, or the label under which its end is counted.
-    pub(super) async fn run(mut self) -> Result<Connection<'d>, &'static str> {
+    pub(super) async fn run(mut self) -> Result<Box<Connection<'d>>, &'static str> {
         let (mut codec, connect) = match timeout(self.door.options.connect_timeout, self.connect()).await {
             Err(_) => return Err("connect_timeout"),
             Ok(Err(refused)) => return Err(refused),
@@ -79,7 +79,7 @@ impl<'d> Opening<'d> {
             return Err(Ending::PacketTooLarge.as_str());
         }
         let now = Instant::now();
-        Ok(Connection {
+        Ok(Box::new(Connection {
             door: self.door,
             stream: self.stream,
             input: self.input,
@@ -89,7 +89,7 @@ impl<'d> Opening<'d> {
             window: usize::from(connect.receive_maximum),
             session_outlives: expiry_s > 0,
             reports: Reports::new(gateway, if self.trust.is_some() { Vouched::Certificate } else { Vouched::Token }),
-            edge_node,
+            edge_node: edge_node.map(Box::new),
             admitted,
             trust: self.trust,
             membership,
@@ -97,7 +97,7 @@ impl<'d> Opening<'d> {
             ending: None,
             with_will: true,
             expiry: None,
-        })
+        }))
     }
 
     /// Reads the CONNECT; one that cannot be served is told so where the standard knows how.

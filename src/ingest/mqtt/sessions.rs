@@ -35,9 +35,12 @@ impl Default for SessionOptions {
     }
 }
 
+/// Every connection has one: cheap to clone, and small.
 #[derive(Clone)]
-pub(crate) struct Sessions {
-    registry: Arc<Mutex<Registry>>,
+pub(crate) struct Sessions(Arc<Shared>);
+
+struct Shared {
+    registry: Mutex<Registry>,
     room: Room,
     options: SessionOptions,
     metrics: Metrics,
@@ -106,7 +109,7 @@ pub(super) struct Leave {
 
 impl Sessions {
     pub(crate) fn new(options: SessionOptions, metrics: Metrics) -> Sessions {
-        Sessions { registry: Arc::default(), room: Room::new(options.all_bytes_max), options, metrics }
+        Sessions(Arc::new(Shared { registry: Mutex::default(), room: Room::new(options.all_bytes_max), options, metrics }))
     }
 
     /// Gives a connection its session, and whether it is one from before. An older connection of the same client id loses it.
@@ -217,9 +220,9 @@ impl Sessions {
     }
 
     fn seat(&self, entrance: &Entrance<'_>) -> Seat {
-        let bounds = QueueBounds { messages_max: self.options.messages_max, bytes_max: self.options.bytes_max };
+        let bounds = QueueBounds { messages_max: self.0.options.messages_max, bytes_max: self.0.options.bytes_max };
         let state = State {
-            session: Session::new(self.room.clone(), bounds),
+            session: Session::new(self.0.room.clone(), bounds),
             enterprise: entrance.enterprise.to_string(),
             holder: None,
             expiry: Duration::ZERO,
@@ -270,14 +273,14 @@ impl Sessions {
         theirs.sort_unstable_by_key(|(serial, _)| *serial);
         let beyond = theirs.len().saturating_sub(IDLE_PER_GATEWAY_MAX);
         let mut ending: Vec<Arc<Seat>> = theirs.into_iter().take(beyond).map(|(_, seat)| seat).collect();
-        if registry.idle.len() - ending.len() > self.options.idle_max {
+        if registry.idle.len() - ending.len() > self.0.options.idle_max {
             ending.extend(registry.idle.values().next().cloned());
         }
         for seat in ending {
             let will = seat.lock().will.take();
             self.tell_will(registry, &seat, will, now);
             registry.remove(&seat);
-            self.metrics.sessions_dropped.inc();
+            self.0.metrics.sessions_dropped.inc();
         }
     }
 
@@ -309,17 +312,17 @@ impl Sessions {
     pub(super) fn count_dropped(&self, dropped: Dropped) {
         for (reason, count) in [("queue_full", dropped.full), ("expired", dropped.expired)] {
             if count > 0 {
-                self.metrics.messages_dropped.with_label_values(&[reason]).inc_by(count);
+                self.0.metrics.messages_dropped.with_label_values(&[reason]).inc_by(count);
             }
         }
     }
 
     fn count(&self, registry: &Registry) {
-        self.metrics.sessions_idle.set(registry.idle.len() as i64);
+        self.0.metrics.sessions_idle.set(registry.idle.len() as i64);
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.registry.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
