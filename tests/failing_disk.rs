@@ -232,6 +232,21 @@ fn while_the_database_fails_to_sync_reports_are_still_taken_refusals_are_not_set
     stand.all_is_counted_exactly_once();
 }
 
+#[test]
+fn where_a_file_system_cannot_set_space_aside_segments_are_filled_with_zeros() {
+    let mut stand = Stand::new(tempfile::tempdir().unwrap(), &[]);
+    stand.publish_accepted(V3, 1..=20);
+    let output = stand.site.scratch().join("strace.log");
+    let threads = Of::Threads(&["commit", "prepare"]);
+    let strace = Strace::attach(stand.site.service.pid(), threads, "fallocate", "fallocate", "EOPNOTSUPP", &output);
+    // More than a segment of 1 MiB.
+    (0..16).for_each(|part| stand.publish_accepted(V5, part * 500 + 1..=part * 500 + 500));
+    wait_for("segments are begun", || (strace.calls().len() > 1).then_some(()));
+    assert!(strace.detach().iter().all(|call| call.failed));
+    stand.await_ready();
+    stand.all_is_counted_exactly_once();
+}
+
 /// What of a disk is free, in MiB.
 fn free_mib(path: &Path) -> u64 {
     let output = Command::new("df").args(["--output=avail", "--block-size=1M"]).arg(path).output().unwrap();

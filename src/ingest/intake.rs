@@ -155,6 +155,11 @@ impl Intake {
         self.queue.push(self.timed(batch)).await
     }
 
+    /// Little room is left for what is not read yet.
+    pub(crate) fn crowded(&self) -> bool {
+        self.queue.crowded()
+    }
+
     /// Hands a batch over if there is room now, and waits for its answers.
     pub async fn settle_now(
         &self,

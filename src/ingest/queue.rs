@@ -9,9 +9,12 @@ use wire::identity::Sender;
 use crate::intake::{Busy, Unavailable};
 use crate::item::Batch;
 
-/// Bodies under way from door to answer: of one sender, and in all. Whatever waits longer waits with its sender.
-pub(crate) const SENDER_KIB_MAX: usize = 2 << 10;
-pub(crate) const TOTAL_KIB_MAX: usize = 6 << 10;
+/// Bodies under way from door to answer: of one sender, and in all. Whatever waits longer waits with its sender. More would not be
+/// settled sooner: two groups' worth keeps the committing thread busy.
+pub(crate) const SENDER_KIB_MAX: usize = 768;
+pub(crate) const TOTAL_KIB_MAX: usize = 2 << 10;
+/// With less room than this, senders are read in smaller pieces.
+const CROWDED_KIB: usize = TOTAL_KIB_MAX / 8;
 /// What a sender may have read in one turn.
 const QUANTUM_BYTES: i64 = 64 << 10;
 /// Of so many turns one is backfill's, while live data waits.
@@ -87,6 +90,11 @@ impl FairQueue {
             Err(TryAcquireError::Closed) => Ok(Err(Unavailable)),
             Err(TryAcquireError::NoPermits) => Err(Busy::Service),
         }
+    }
+
+    /// Little room is left.
+    pub(crate) fn crowded(&self) -> bool {
+        self.0.total.available_permits() < CROWDED_KIB
     }
 
     /// The next sender's turn; waits for one. `None` once the queue has stopped and is empty.

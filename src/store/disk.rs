@@ -5,6 +5,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 /// Directories and names.
 pub trait Disk: Send + Sync + 'static {
     type File: DiskFile;
@@ -31,8 +34,26 @@ pub trait DiskFile: Send + Sync + 'static {
     /// All of `bytes`, or an error.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     fn set_length(&self, bytes: u64) -> io::Result<()>;
+    /// Makes the file longer by zeros, `from` its end, and sure of their space.
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        write_zeros(self, from, to)
+    }
     /// The content, and the length if it has changed. After an error it is unknown what is on the disk.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Zeros are written in pieces of this size.
+const ZEROS_BYTES: usize = 1 << 20;
+
+fn write_zeros(file: &(impl DiskFile + ?Sized), from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX).min(ZEROS_BYTES)];
+    let mut at = from;
+    while at < to {
+        let length = (to - at).min(zeros.len() as u64);
+        file.write_at(&zeros[..length as usize], at)?;
+        at += length;
+    }
+    Ok(())
 }
 
 /// The operating system's.
@@ -95,6 +116,14 @@ impl DiskFile for File {
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         self.set_len(bytes)
+    }
+
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(self, FallocateFlags::empty(), from, to - from) {
+            // Some file systems cannot set space aside without writing to it.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(self, from, to),
+            reserved => Ok(reserved?),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

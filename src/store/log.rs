@@ -59,9 +59,6 @@ pub enum LogError {
     NotWritten { path: PathBuf, source: io::Error },
 }
 
-/// Zeros are written in pieces of this size.
-const ZEROS_BYTES: usize = 1 << 20;
-
 pub struct Log<D: Disk> {
     disk: D,
     dir: PathBuf,
@@ -183,7 +180,7 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         let target = needed.max((segment.bytes + self.options.grow_bytes).min(self.options.segment_bytes));
-        if let Err(error) = write_zeros(&segment.file, segment.bytes, target) {
+        if let Err(error) = segment.file.reserve(segment.bytes, target).and_then(|()| segment.file.sync()) {
             // Only zeros were added: taking them back leaves the log as it was. If not even that works, the file is left behind.
             if segment.file.set_length(segment.bytes).is_err() || !full(&error) {
                 self.file = None;
@@ -245,23 +242,12 @@ pub fn prepare_segment<D: Disk>(disk: &D, dir: &Path, bytes: u64) -> io::Result<
     }
     let growing = dir.join("preparing");
     let file = disk.create(&growing)?;
-    let filled = write_zeros(&file, 0, bytes).and_then(|()| disk.rename(&growing, &waiting));
+    let filled = file.reserve(0, bytes).and_then(|()| file.sync()).and_then(|()| disk.rename(&growing, &waiting));
     if filled.is_err() {
         // It holds only zeros; what is left of it is overwritten by the next try.
         let _ = disk.remove(&growing);
     }
     filled
-}
-
-fn write_zeros<F: DiskFile>(file: &F, from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX).min(ZEROS_BYTES)];
-    let mut at = from;
-    while at < to {
-        let length = (to - at).min(zeros.len() as u64);
-        file.write_at(&zeros[..length as usize], at)?;
-        at += length;
-    }
-    file.sync()
 }
 
 pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> LogError {

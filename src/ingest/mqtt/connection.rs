@@ -86,13 +86,14 @@ impl Connection<'_> {
                 break ending;
             }
             let reading = self.ending.is_none() && self.reports.waiting() < usize::from(self.door.options.receive_maximum.get());
+            let crowded = self.door.intake.crowded();
             self.watch.read(reading, Instant::now());
             let (until, impatient) = self.watch.until();
             tokio::select! {
                 biased;
                 outcomes = self.reports.settled() => self.settle(outcomes),
                 () = self.membership.woken(), if self.ending.is_none() => self.send_messages(),
-                read = stream::read(&mut self.stream, &mut self.input), if reading => match read {
+                read = stream::read(&mut self.stream, &mut self.input, crowded), if reading => match read {
                     Ok(0) | Err(_) => self.ending = Some(Ending::Lost),
                     Ok(_) => self.take_packets().await,
                 },

@@ -106,7 +106,7 @@ impl<'d> Opening<'d> {
             if let Some(frame) = Frame::at_front(&self.input, CONNECT_BYTES_MAX).map_err(Ending::as_str)? {
                 break frame;
             }
-            match stream::read(&mut self.stream, &mut self.input).await {
+            match stream::read(&mut self.stream, &mut self.input, true).await {
                 Ok(0) | Err(_) => return Err(Ending::Lost.as_str()),
                 Ok(_) => {}
             }

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use super::ending::Ending;
 
 const READ_BYTES: usize = 64 << 10;
+/// Read while there is little room: what is not read waits with its sender, and takes nobody's time here.
+const CROWDED_READ_BYTES: usize = 16 << 10;
 /// A larger buffer than this is not kept for later.
 const KEPT_BYTES: usize = 4 << 10;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,10 +33,10 @@ thread_local! {
 }
 
 /// Waits for bytes and puts them behind those that are there; 0 at the end of the stream. Nothing is lost when it is dropped.
-pub(super) async fn read(stream: &mut Stream, input: &mut BytesMut) -> io::Result<usize> {
+pub(super) async fn read(stream: &mut Stream, input: &mut BytesMut, crowded: bool) -> io::Result<usize> {
     poll_fn(|context| {
         PASSAGE.with_borrow_mut(|passage| {
-            let mut come = ReadBuf::new(passage);
+            let mut come = ReadBuf::new(if crowded { &mut passage[..CROWDED_READ_BYTES] } else { passage });
             ready!(Pin::new(&mut *stream).poll_read(context, &mut come))?;
             input.extend_from_slice(come.filled());
             Poll::Ready(Ok(come.filled().len()))
