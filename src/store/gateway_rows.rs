@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use policy::calendar::{Day, read_day};
 use policy::facts::{ClockDay, VoucherFacts};
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
-use tally::{Clocks, decode_clock_day, decode_ranges, encode_clock_day, merge_clock_day};
+use tally::{ClockKey, Clocks, decode_clock_day, decode_ranges, encode_clock_day, merge_clock_day};
 
+use crate::sequence_rows::ROWS_MAX;
 use crate::sql::{Store, StoreError};
 
 /// More missing numbers of one boot than this are one mistake, not so many lost reports; and sums stay in range.
@@ -72,24 +74,35 @@ pub(crate) fn missing_column(missing: u64) -> i64 {
     missing.min(MISSING_MAX) as i64
 }
 
+/// Adds clocks to what is kept, many rows with one statement.
 pub(crate) async fn merge_clock_rows(connection: &mut SqliteConnection, clocks: &Clocks) -> Result<(), StoreError> {
-    for (key, day) in clocks {
-        let date = key.day.to_string();
-        let kept: Option<Vec<u8>> = sqlx::query_scalar("SELECT facts FROM clock_day WHERE gateway = ? AND day = ? AND enterprise = ?")
-            .bind(key.gateway.as_str())
-            .bind(&date)
-            .bind(key.enterprise.as_str())
-            .fetch_optional(&mut *connection)
-            .await?;
-        let mut merged = kept.as_deref().map(decode_clock_day).transpose()?.unwrap_or_default();
-        merge_clock_day(&mut merged, day);
-        sqlx::query("INSERT OR REPLACE INTO clock_day (gateway, day, enterprise, facts) VALUES (?, ?, ?, ?)")
-            .bind(key.gateway.as_str())
-            .bind(&date)
-            .bind(key.enterprise.as_str())
-            .bind(encode_clock_day(&merged))
-            .execute(&mut *connection)
-            .await?;
+    let mut list: Vec<_> = clocks.iter().map(|(key, day)| (key, day.clone())).collect();
+    list.sort_unstable_by_key(|(key, _)| *key);
+    for some in list.chunks_mut(ROWS_MAX) {
+        let asked: Value =
+            some.iter().enumerate().map(|(at, (key, _))| json!([at, *key.gateway, key.day.to_string(), *key.enterprise])).collect();
+        let kept = sqlx::query(
+            "SELECT asked.value ->> 0 AS at, facts FROM json_each(?) AS asked
+             CROSS JOIN clock_day ON gateway = asked.value ->> 1 AND day = asked.value ->> 2 AND enterprise = asked.value ->> 3",
+        )
+        .bind(asked.to_string())
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in &kept {
+            let at = usize::try_from(row.try_get::<i64, _>("at")?).map_err(|error| StoreError::stored("clock", error))?;
+            merge_clock_day(&mut some[at].1, &decode_clock_day(row.try_get("facts")?)?);
+        }
+        let row = |(key, day): &(&ClockKey, ClockDay)| {
+            json!([*key.gateway, key.day.to_string(), *key.enterprise, hex::encode(encode_clock_day(day))])
+        };
+        let rows: Value = some.iter().map(row).collect();
+        sqlx::query(
+            "INSERT OR REPLACE INTO clock_day (gateway, day, enterprise, facts)
+             SELECT value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3) FROM json_each(?)",
+        )
+        .bind(rows.to_string())
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }

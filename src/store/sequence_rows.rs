@@ -11,7 +11,7 @@ use crate::gateway_rows::missing_column;
 use crate::sql::{Store, StoreError};
 
 /// Rows that one statement reads or writes.
-const ROWS_MAX: usize = 4_000;
+pub(crate) const ROWS_MAX: usize = 4_000;
 
 /// One boot of a gateway: which numbers were accepted, and when the newest came.
 #[derive(Clone, Debug, PartialEq)]

@@ -53,7 +53,7 @@ fn fold_hour(facts: &mut Facts, devices: usize, hour: DateTime<Utc>) {
     for first in (0..devices).step_by(DEVICES_PER_REPORT) {
         let at = hour + TimeDelta::seconds((first / DEVICES_PER_REPORT % 3_600) as i64);
         let origin = Origin {
-            sender: Sender::Gateway("gw".into()),
+            sender: Sender::Gateway(format!("gw-{}", first / DEVICES_PER_ENTERPRISE).into()),
             enterprise: enterprise(first / DEVICES_PER_ENTERPRISE).into(),
             received_at: at + TimeDelta::milliseconds(900),
         };
