@@ -68,6 +68,59 @@ fn devices_decide_exactly_at_the_threshold_of_rows_5_22_and_23() {
     }
 }
 
+/// Gone through together or read one by one, every voucher has as many connected devices as its judgement counts.
+#[test]
+fn connected_devices_of_all_vouchers_are_those_that_each_judgement_counts() {
+    let (mut register, mut reports) = (base(), Vec::new());
+    let mut vouchers = Vec::new();
+    let now = Utc::now();
+    for n in 0..60u32 {
+        let (voucher, enterprise) = (format!("V-{n:02}"), n / 2 + 1);
+        let devices = device_names(&format!("SN-{}", n % 4), 3);
+        // Every fourth enterprise has two vouchers that declare the same devices; row 5 wants them in the province.
+        let declared = if n % 8 == 1 { device_names("SN-0", 2) } else { devices.clone() };
+        let product = ["P-5", "P-23", "P-22"][(n % 3) as usize];
+        if n % 2 == 0 {
+            register = register.enterprise(enterprise, GUANGZHOU);
+        }
+        // The last ones are asked for at another moment, and so looked at one by one.
+        let more = if n >= 55 { json!({"redeem_at": show(now - TimeDelta::hours(30))}) } else { json!({}) };
+        register = register.voucher(&voucher, enterprise, product, "10000.00", more).devices(&voucher, &declared[..2]);
+        if let Some(third) = declared.get(2) {
+            let province = if n % 6 == 3 { "43" } else { "44" };
+            register = register.row("devices", json!({"voucher": voucher, "device": third, "province": province}));
+        }
+        for (at, device) in devices.iter().enumerate() {
+            let days = [7, 7 - usize::from(n % 7 == 3), 6 + usize::from(n % 6 == 3 || n % 9 == 4)][at] - usize::from(n % 5 == 0);
+            reports.extend(device_reports(
+                &format!("{voucher}-{at}"),
+                enterprise,
+                std::slice::from_ref(device),
+                &effective_instants(now, days),
+            ));
+        }
+        vouchers.push(voucher);
+    }
+    let site = Site::new(register.file());
+    let key = site.key("supplier", Some("S-1"));
+    reports.chunks(100).for_each(|some| site.push_accepted(&key, some));
+    let as_of = show(Utc::now());
+    let answer = site.get(&format!("/api/v1/connected-devices?as_of={}", as_of.replace('+', "%2B")), &site.admin);
+    let list: Vec<_> = answer.json()["items"].as_array().unwrap().clone();
+    assert_eq!(list.iter().map(|one| one["voucher"].as_str().unwrap()).collect::<Vec<_>>(), vouchers);
+    let mut seen = std::collections::BTreeSet::new();
+    for one in list {
+        let voucher = one["voucher"].as_str().unwrap();
+        let path = format!("/api/v1/vouchers/{voucher}/judge?as_of={}", as_of.replace('+', "%2B"));
+        let result = site.post(&path, &site.admin, &Value::Null).json();
+        assert_eq!((&one["connected"], &one["declared"]), (&result["devices"]["connected"], &result["devices"]["declared"]), "{voucher}");
+        seen.insert(one["connected"].as_u64().unwrap());
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3], "not all alike");
+    assert_eq!(site.get("/api/v1/connected-devices", &key).status, 403, "goes through everybody's facts");
+    assert_eq!(site.get("/api/v1/connected-devices?as_of=2999-01-01T00:00:00Z", &site.admin).status, 400);
+}
+
 #[test]
 fn the_second_voucher_is_cut_to_what_the_enterprise_cap_leaves_and_needs_fewer_devices() {
     let register = base()

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use observe::{Clock, Metrics};
 use policy::calendar::Instant;
 use policy::catalogue::Catalogue;
+use policy::facts::VoucherFacts;
 use policy::in_force::Versions;
 use policy::judge::{Case, Judgement, judge};
 use policy::register::{Register, Voucher};
 use policy::result::{EvidenceRef, MonitoringResult};
 use policy::rulebook::Rulebook;
-use policy::window::window;
-use store::{NewResult, RegisterState, Store, StoreError, StoredResult};
+use policy::window::{Window, window};
+use store::{LogPosition, NewResult, RegisterState, Store, StoreError, StoredResult};
 
 use crate::evidence::{Announce, EvidenceSource, FlushFailed};
 
@@ -90,12 +91,22 @@ impl Monitor {
     }
 
     /// Brings facts and register up to date.
-    async fn up_to_date(&self) -> Result<Arc<Register>, JudgeError> {
+    pub(crate) async fn up_to_date(&self) -> Result<Arc<Register>, JudgeError> {
         self.0.register.refresh().await?;
         if let EvidenceSource::Live(evidence) = &self.0.evidence {
             evidence.flush().await?;
         }
         Ok(self.0.register.register())
+    }
+
+    /// What was accepted for a voucher, and the checkpoint that it was read from.
+    pub(crate) async fn facts_of(&self, voucher: &Voucher, window: &Window) -> Result<(VoucherFacts, LogPosition), JudgeError> {
+        let tail = match &self.0.evidence {
+            EvidenceSource::Live(_) => None,
+            EvidenceSource::Tail { facts, .. } => Some(&**facts),
+        };
+        let days = (window.from, window.to);
+        Ok(self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, days, tail).await?)
     }
 
     async fn judgement(
@@ -109,13 +120,8 @@ impl Monitor {
         let rulebook = rulebook.unwrap_or_else(|| self.0.rulebooks.in_force(voucher.applied_at));
         let catalogue = self.0.catalogues.in_force(voucher.applied_at);
         let window = window(voucher, rulebook, as_of);
-        let tail = match &self.0.evidence {
-            EvidenceSource::Live(_) => None,
-            EvidenceSource::Tail { facts, .. } => Some(&**facts),
-        };
-        let days = (window.from, window.to);
-        let (mut facts, checkpoint) = self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, days, tail).await?;
-        self.0.store.add_refusal_facts(&mut facts, &voucher.enterprise, days).await?;
+        let (mut facts, checkpoint) = self.facts_of(voucher, &window).await?;
+        self.0.store.add_refusal_facts(&mut facts, &voucher.enterprise, (window.from, window.to)).await?;
         let position = match &self.0.evidence {
             EvidenceSource::Live(_) => &checkpoint,
             EvidenceSource::Tail { from, .. } if *from != checkpoint => return Err(JudgeError::CheckpointMoved),

@@ -103,7 +103,7 @@ pub fn weigh(
     facts: &VoucherFacts,
 ) -> DevicesWeighed {
     let claims = claims_of_others(register, voucher);
-    let place_matters = row.is_some_and(|row| parameters.location_required_rows.contains(&row));
+    let place_matters = place_matters(parameters, row);
     let mut weighed = DevicesWeighed { silent: true, ..DevicesWeighed::default() };
     for declared in register.devices_of(&voucher.id) {
         let mut standing = stand(declared, claims.get(declared.device.as_str()));
@@ -129,6 +129,47 @@ pub fn weigh(
     }
     weighed.undeclared = undeclared(register, parameters, voucher, window, facts);
     weighed
+}
+
+/// By enterprise and device: the live vouchers that declare it.
+pub type Claims<'r> = BTreeMap<(&'r str, &'r str), Vec<&'r str>>;
+
+/// Of the whole register, for who looks at every voucher.
+pub fn claims(register: &Register) -> Claims<'_> {
+    let mut claims = Claims::new();
+    for declared in register.devices.values() {
+        if let Some(voucher) = register.vouchers.get(&declared.voucher).filter(|voucher| voucher.status.live()) {
+            claims.entry((&voucher.enterprise, &declared.device)).or_default().push(&voucher.id);
+        }
+    }
+    claims
+}
+
+/// Declared devices that nothing but their readings can exclude.
+pub fn countable<'r>(
+    register: &'r Register,
+    claims: &Claims<'r>,
+    parameters: &Parameters,
+    voucher: &'r Voucher,
+    row: Option<u8>,
+) -> Vec<&'r str> {
+    let place_matters = place_matters(parameters, row);
+    let free =
+        |device: &str| claims.get(&(voucher.enterprise.as_str(), device)).is_none_or(|by| by.iter().all(|other| *other == voucher.id));
+    let declared = register.devices_of(&voucher.id).filter(|declared| free(&declared.device));
+    declared
+        .filter(|declared| !outside(parameters, place_matters, declared.province.as_deref()))
+        .map(|declared| declared.device.as_str())
+        .collect()
+}
+
+fn place_matters(parameters: &Parameters, row: Option<u8>) -> bool {
+    row.is_some_and(|row| parameters.location_required_rows.contains(&row))
+}
+
+/// Not where the product's row wants its devices (R5).
+fn outside(parameters: &Parameters, place_matters: bool, province: Option<&str>) -> bool {
+    place_matters && province != Some(parameters.province_code.as_str())
 }
 
 /// By device: the other live vouchers of the same enterprise that declare it.
@@ -164,7 +205,7 @@ fn stand(declared: &DeclaredDevice, claimed_by: Option<&Vec<String>>) -> DeviceS
 
 /// The first reason in the order of `ExclusionReason`, or counted.
 fn decide(standing: &mut DeviceStanding, parameters: &Parameters, place_matters: bool, normal: bool) {
-    let outside = place_matters && standing.province.as_deref() != Some(parameters.province_code.as_str());
+    let outside = outside(parameters, place_matters, standing.province.as_deref());
     let enough = standing.effective_days >= parameters.device_effective_days_min;
     standing.connected_if_unclaimed = !outside && enough;
     let other = if outside {

@@ -1,7 +1,7 @@
-//! The connected devices of all enterprises at once, exactly, from the hours in short; only devices for which the very hour of the
+//! Connected devices (R37) of all enterprises at once, exactly, from the hours in short; only devices for which the very hour of the
 //! cut-off decides need their facts in full.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use policy::calendar::{day_of, hour_of};
@@ -17,39 +17,34 @@ use crate::sql::{Store, StoreError};
 const NAMES_AT: usize = 5;
 const READ_AHEAD_BYTES: usize = 128 << 10;
 
-impl Store {
-    /// Every enterprise with connected devices, declared or not, and how many they are, as of the last checkpoint.
-    pub async fn connected_devices(&self, parameters: &Parameters, window: &Window) -> Result<BTreeMap<String, u64>, StoreError> {
-        let count = |counts: &mut BTreeMap<String, u64>, enterprise: &str, _device: &str| match counts.get_mut(enterprise) {
-            Some(count) => *count += 1,
-            None => drop(counts.insert(enterprise.to_string(), 1)),
-        };
-        Ok(self.each_connected(parameters, window, count).await?.into_iter().flatten().collect())
-    }
+/// By enterprise and device: the places of those who count it once it is connected.
+pub type Countable = HashMap<String, HashMap<String, Vec<usize>>>;
 
-    /// Gives every connected device to `visit` with its enterprise. The work is parted between threads by enterprise, each of which
-    /// has a `T` of its own.
-    pub async fn each_connected<T: Default + Send + 'static>(
+impl Store {
+    /// How many connected devices each of `places` counts, as of the last checkpoint. The work is parted between threads by enterprise.
+    pub async fn count_connected(
         &self,
         parameters: &Parameters,
         window: &Window,
-        visit: impl Fn(&mut T, &str, &str) + Clone + Send + Sync + 'static,
-    ) -> Result<Vec<T>, StoreError> {
+        countable: Countable,
+        places: usize,
+    ) -> Result<Vec<u64>, StoreError> {
         let runs = self.facts_at_checkpoint(None).await?.runs;
-        let rule = Arc::new(Rule::of(parameters, window));
+        let (rule, countable) = (Arc::new(Rule::of(parameters, window)), Arc::new(countable));
         let parts = parts(&runs, std::thread::available_parallelism().map_or(1, usize::from))?;
         let threads: Vec<_> = parts
             .into_iter()
             .map(|part| {
-                let (runs, rule, visit) = (runs.clone(), rule.clone(), visit.clone());
-                tokio::task::spawn_blocking(move || count_part(&runs, &rule, &part, &visit))
+                let (runs, rule, countable) = (runs.clone(), rule.clone(), countable.clone());
+                tokio::task::spawn_blocking(move || count_part(&runs, &rule, &part, &countable))
             })
             .collect();
-        let mut all = Vec::with_capacity(threads.len());
+        let mut counts = vec![0; places];
         for thread in threads {
-            all.push(thread.await.map_err(|_| RunError::Stopped)??);
+            let counted = thread.await.map_err(|_| RunError::Stopped)??;
+            counted.into_iter().for_each(|place| counts[place] += 1);
         }
-        Ok(all)
+        Ok(counts)
     }
 }
 
@@ -216,8 +211,9 @@ fn parts(runs: &Runs, count: usize) -> Result<Vec<Part>, RunError> {
     Ok(ends.into_iter().map(|until| Part { from: std::mem::replace(&mut from, until.clone()), until }).collect())
 }
 
-fn count_part<T: Default>(runs: &Runs, rule: &Rule, part: &Part, visit: &impl Fn(&mut T, &str, &str)) -> Result<T, RunError> {
-    let mut counted = T::default();
+/// A place for every connected device that it counts.
+fn count_part(runs: &Runs, rule: &Rule, part: &Part, countable: &Countable) -> Result<Vec<usize>, RunError> {
+    let mut counted = Vec::new();
     let mut sources = sources(runs, rule, part)?;
     let mut devices = Devices { days: rule.whole_hours.len(), ..Devices::default() };
     let mut enterprise = Vec::new();
@@ -245,7 +241,10 @@ fn count_part<T: Default>(runs: &Runs, rule: &Rule, part: &Part, visit: &impl Fn
             }
         }
         ended.into_iter().rev().for_each(|number| drop(sources.remove(number)));
-        count_enterprise(runs, rule, KeyParts(&enterprise).name()?, &devices, &mut counted, visit)?;
+        let name = KeyParts(&enterprise).name()?;
+        if let Some(countable) = countable.get(name) {
+            count_enterprise(runs, rule, name, &devices, &mut counted, countable)?;
+        }
         devices.clear();
     }
 }
@@ -269,29 +268,26 @@ fn sources(runs: &Runs, rule: &Rule, part: &Part) -> Result<Vec<Source>, RunErro
     Ok(sources)
 }
 
-fn count_enterprise<T>(
+fn count_enterprise(
     runs: &Runs,
     rule: &Rule,
     enterprise: &str,
     devices: &Devices,
-    counted: &mut T,
-    visit: &impl Fn(&mut T, &str, &str),
+    counted: &mut Vec<usize>,
+    countable: &HashMap<String, Vec<usize>>,
 ) -> Result<(), RunError> {
+    let mut count = |device: &str| counted.extend(countable.get(device).into_iter().flatten());
     let mut in_doubt = BTreeSet::new();
     for (name, hours) in devices.each() {
-        let decided = rule.decide(hours);
-        if matches!(decided, Connected::No) {
-            continue;
-        }
-        let name = KeyParts(name).name()?;
-        match decided {
-            Connected::Yes => visit(counted, enterprise, name),
-            _ => drop(in_doubt.insert(name)),
+        match rule.decide(hours) {
+            Connected::Yes => count(KeyParts(name).name()?),
+            Connected::IfInCutHour => drop(in_doubt.insert(KeyParts(name).name()?)),
+            Connected::No => {}
         }
     }
     if let Some((day, _)) = rule.cut.filter(|_| !in_doubt.is_empty()) {
         let counting = counting_in_cut_hour(runs, rule, enterprise, rule.from + day as i32, &in_doubt)?;
-        counting.iter().for_each(|device| visit(counted, enterprise, device));
+        counting.iter().for_each(|device| count(device));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Facts through checkpoints, merges, rebuilds and crashes, against facts that were never stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use wire::report::{DeviceEntry, Event, Quality, UsageEntry};
 use crate::facts_read::{FactsDigest, Tail, facts_digest};
 use crate::log::LogPosition;
 use crate::run_set::Family;
-use crate::{Checkpoint, Store, StoreError};
+use crate::{Checkpoint, Countable, Store, StoreError};
 
 const ENTERPRISES: [&str; 3] = ["91440101MA5XXXXXX1", "91440101MA5XXXXXX2", "914401"];
 const NOW_S: i64 = 1_572_940_800;
@@ -369,6 +369,9 @@ async fn connected_devices_of_all_enterprises_are_those_that_the_judge_counts_at
     let everything = Tail::of(&all);
     let empty_dir = tempfile::tempdir().unwrap();
     let empty = Store::open(empty_dir.path()).await.unwrap();
+    let devices = |place: usize| (0..6).map(move |device| (format!("SN-{device}"), vec![place, ENTERPRISES.len()])).collect();
+    let countable: Countable =
+        ENTERPRISES.into_iter().enumerate().map(|(place, enterprise)| (enterprise.to_string(), devices(place))).collect();
     let mut counted = 0;
     for _ in 0..150 {
         let rule = [
@@ -385,16 +388,17 @@ async fn connected_devices_of_all_enterprises_are_those_that_the_judge_counts_at
         let window = Window { from: to - TimeDelta::days(random.random_range(0..70)), to, cut_off };
         let later = Window { cut_off: cut_off + TimeDelta::hours(1), ..window };
         for window in [window, later] {
-            let counts = store.connected_devices(&rulebook.parameters, &window).await.unwrap();
-            let mut expected = BTreeMap::new();
-            for enterprise in ENTERPRISES {
+            let places = ENTERPRISES.len() + 1;
+            let counts = store.count_connected(&rulebook.parameters, &window, countable.clone(), places).await.unwrap();
+            let mut expected = vec![0; places];
+            for (place, enterprise) in ENTERPRISES.into_iter().enumerate() {
                 let facts = empty.voucher_facts(enterprise, "P", (window.from, window.to), Some(&everything));
                 let connected = judged(&facts.await.unwrap().0, &rulebook, &window);
-                if connected > 0 {
-                    expected.insert(enterprise.to_string(), connected);
-                }
+                expected[place] = connected;
+                // One more counts everybody's.
+                expected[ENTERPRISES.len()] += connected;
             }
-            counted += usize::from(!expected.is_empty());
+            counted += usize::from(expected[ENTERPRISES.len()] > 0);
             assert_eq!(counts, expected, "{rule:?} {window:?}");
         }
     }

@@ -45,6 +45,7 @@ mod run_tests;
 
 pub use block::{BlockBuilder, BlockError, Record, Vouched};
 pub use checkpoint::Checkpoint;
+pub use connected::Countable;
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use facts_read::{FactsDigest, Tail};

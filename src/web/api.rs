@@ -1,6 +1,7 @@
 //! The API, one file a matter.
 
 pub mod body;
+pub mod connected;
 pub mod gateways;
 pub mod proof;
 pub mod push;

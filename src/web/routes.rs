@@ -51,6 +51,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/vouchers/{id}/judge", post(api::vouchers::judge))
         .route("/api/v1/vouchers/{id}/result", get(api::results::newest))
         .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
+        .route("/api/v1/connected-devices", get(api::connected::list))
         .route("/api/v1/results", get(api::results::feed))
         .route("/api/v1/keys", get(api::proof::keys))
         .route("/api/v1/log/head", get(api::proof::head))

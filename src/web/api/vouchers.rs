@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use policy::calendar::{read_instant, show_instant};
+use policy::calendar::{Instant, read_instant, show_instant};
 use policy::reasons::Verdict;
 use policy::register::{Register, Voucher};
 use serde::Deserialize;
@@ -56,7 +56,16 @@ pub struct AsOf {
 }
 
 impl AsOf {
-    pub fn read(&self) -> Result<Option<policy::calendar::Instant>, Problem> {
+    /// An instant that has come.
+    pub fn past(&self, now: Instant) -> Result<Option<Instant>, Problem> {
+        let as_of = self.read()?;
+        if as_of.is_some_and(|as_of| as_of > now) {
+            return Err(Problem::bad_request("as_of lies in the future: nothing can be judged as of then"));
+        }
+        Ok(as_of)
+    }
+
+    pub fn read(&self) -> Result<Option<Instant>, Problem> {
         let Some(text) = &self.as_of else { return Ok(None) };
         match read_instant(text) {
             Some(at) => Ok(Some(at)),
@@ -75,10 +84,7 @@ pub async fn judge(
 ) -> Result<impl IntoResponse, Problem> {
     caller.must_be(&[KeyRole::Admin, KeyRole::Platform])?;
     visible(&state, &caller, &id).await?;
-    let as_of = as_of.read()?;
-    if as_of.is_some_and(|as_of| as_of > state.clock.now()) {
-        return Err(Problem::bad_request("as_of lies in the future: nothing can be judged as of then"));
-    }
+    let as_of = as_of.past(state.clock.now())?;
     let judged = state.monitor.judge_voucher(&id, as_of).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], judged.stored.body))
 }
