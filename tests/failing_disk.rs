@@ -232,6 +232,39 @@ fn while_the_database_fails_to_sync_reports_are_still_taken_refusals_are_not_set
     stand.all_is_counted_exactly_once();
 }
 
+/// Flips bits in every run of facts and identities: in the first page of each, and in the filter of ids before it.
+fn damage_runs(facts: &Path) {
+    let runs = std::fs::read_dir(facts).unwrap().map(|entry| entry.unwrap().path());
+    for path in runs.filter(|path| path.extension().is_some_and(|extension| extension == "run")) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        [10, 80].into_iter().filter(|at| at + 80 < bytes.len()).collect::<Vec<_>>().into_iter().for_each(|at| bytes[at] ^= 1);
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn damaged_facts_and_identities_are_named_hold_up_only_who_asks_for_them_and_are_made_anew_from_the_log() {
+    let mut stand = Stand::new(tempfile::tempdir().unwrap(), &[]);
+    stand.publish_accepted(V3, 1..=20);
+    stand.publish_accepted(V5, 1..=20);
+    assert_eq!(stand.push(1), 200);
+    stand.reads_and_judges();
+    damage_runs(&stand.site.dir().join("facts"));
+    stand = stand.kill_and_restart();
+    stand.publish_accepted(V5, 21..=25);
+    assert_eq!(stand.publish(V5, 1..=5), UNANSWERED, "whether they are repeats cannot be told");
+    stand.await_not_ready("index of identities");
+    assert!(stand.site.readiness().body.contains("tally rebuild"), "{}", stand.site.readiness().body);
+    assert_eq!(stand.push(2), 503);
+    stand.publish_accepted(V3, 21..=25);
+    assert!(stand.site.post("/api/v1/vouchers/V-1/judge", &stand.site.admin, &Value::Null).status >= 500);
+    assert!(!rebuild_tally(&stand.site.dir()).0, "the facts as they were could not be read");
+    stand.await_ready();
+    stand.reads_and_judges();
+    assert_eq!(stand.push(2), 200);
+    stand.all_is_counted_exactly_once();
+}
+
 #[test]
 fn where_a_file_system_cannot_set_space_aside_segments_are_filled_with_zeros() {
     let mut stand = Stand::new(tempfile::tempdir().unwrap(), &[]);

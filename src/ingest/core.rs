@@ -11,11 +11,12 @@ use store::{
     BlockBuilder, Checkpoint, Conflict, Directory, Disk, Log, LogError, LogOptions, LogPosition, Record, RefusedMessage, Scanned,
     StoreError, Vouched,
 };
-use tally::{Boot, Claim, Facts, Novelty, RecentIdentities};
+use tally::{Facts, RecentIdentities};
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
 use wire::report::ContentDigest;
 use wire::{Fault, FaultCode};
 
+use crate::identities::{Identities, Known, Standing};
 use crate::item::{Content, Item, Message, Outcome, RawMessage, Sound};
 use crate::ledger::Ledger;
 use crate::reading::{Arrival, Reader};
@@ -41,7 +42,7 @@ pub struct Core<D: Disk, L: Ledger> {
     options: CoreOptions,
     metrics: Metrics,
     health: Health,
-    recent: RecentIdentities,
+    identities: Identities,
     facts: Facts,
     /// Set when facts were lost from memory: nothing is accepted and no checkpoint may pass them, so that the next start reads them
     /// from the log.
@@ -64,6 +65,8 @@ pub fn read(directory: &Directory, metrics: &Metrics, sender: Sender, received_a
 enum Decision {
     Accept(Box<Sound>),
     Duplicate,
+    /// Whether it was accepted before cannot be found out now.
+    Unknown,
     Refuse(Refusal),
     /// Its identity was taken by another report of this group, which stands only if the group is written.
     ConflictWithin(Refusal),
@@ -98,7 +101,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             options,
             metrics,
             health,
-            recent: RecentIdentities::of(replay.identities),
+            identities: Identities::of(replay.identities),
             facts: replay.facts,
             facts_lost: false,
             nearly_full: false,
@@ -124,12 +127,12 @@ impl<D: Disk, L: Ledger> Core<D, L> {
 
     /// Identities, and which of them no checkpoint holds yet.
     pub fn identities(&self) -> &RecentIdentities {
-        &self.recent
+        &self.identities.recent
     }
 
     /// About how much memory is taken by what no checkpoint holds.
     pub fn unwritten_bytes(&self) -> usize {
-        self.facts.memory_bytes() + self.recent.memory_bytes()
+        self.facts.memory_bytes() + self.identities.recent.memory_bytes()
     }
 
     pub fn facts_lost(&self) -> bool {
@@ -139,14 +142,10 @@ impl<D: Disk, L: Ledger> Core<D, L> {
     /// Settles a group: one outcome per item, in order. `now`: time since any fixed moment, never running backwards.
     pub fn commit(&mut self, items: Vec<Item>, now: Duration) -> Vec<Outcome> {
         self.look_at_space(now);
-        let known = match self.known_identities(&items) {
-            Ok(known) => known,
-            Err(error) => {
-                tracing::error!(%error, "the index of identities cannot be read");
-                let outcome = Outcome::Unavailable("the index of identities cannot be read");
-                return items.iter().map(|item| self.recorded(outcome.clone(), item)).collect();
-            }
-        };
+        let known = self.identities.look_up(&mut self.ledger, &items);
+        if let Some(error) = &known.failed {
+            self.index_fails(error);
+        }
         let mut claimed = HashMap::new();
         let decided: Vec<_> = items
             .into_iter()
@@ -165,12 +164,13 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             .map(|(item, decision)| {
                 let outcome = match (decision, &appended) {
                     (Decision::Accept(sound), Ok(block)) => {
-                        self.count(*sound, *block);
+                        self.count(&sound, *block);
                         Outcome::Accepted
                     }
                     // A repeat within this group stands on a report that was not written either.
                     (Decision::Accept(_) | Decision::Duplicate | Decision::ConflictWithin(_), Err(outcome)) => outcome.clone(),
                     (Decision::Duplicate, Ok(_)) => Outcome::Duplicate,
+                    (Decision::Unknown, _) => Outcome::Unavailable("the index of identities cannot be read"),
                     (Decision::Refuse(refusal) | Decision::ConflictWithin(refusal), _) => match &quarantined {
                         Ok(()) => Outcome::Refused(refusal.faults),
                         Err(outcome) => outcome.clone(),
@@ -183,10 +183,10 @@ impl<D: Disk, L: Ledger> Core<D, L> {
 
     /// What a checkpoint has to write; `None` if there is nothing, or if nothing may be written.
     pub fn hand_over(&mut self) -> Option<Checkpoint> {
-        if self.facts_lost || (self.facts.is_empty() && self.recent.nothing_pending()) {
+        if self.facts_lost || (self.facts.is_empty() && self.identities.recent.nothing_pending()) {
             return None;
         }
-        Some(Checkpoint { facts: self.facts.hand_over(), identities: self.recent.hand_over(), position: self.log.end().clone() })
+        Some(Checkpoint { facts: self.facts.hand_over(), identities: self.identities.recent.hand_over(), position: self.log.end().clone() })
     }
 
     /// What became of it. `Err(None)`: it was lost, and with it whether it was written.
@@ -194,7 +194,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         match ended {
             Ok(()) => {
                 self.health.works(Part::Tally);
-                self.recent.forget_handed_over();
+                self.identities.recent.forget_handed_over();
             }
             Err(checkpoint) => {
                 self.metrics.checkpoint_failures.inc();
@@ -208,62 +208,25 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         }
     }
 
-    /// Asks the index on disk about those that are not certainly new and not among the recent ones.
-    fn known_identities(&mut self, items: &[Item]) -> Result<HashMap<IdentityKey, ContentDigest>, StoreError> {
-        let (mut numbers, mut keys_of_numbers, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-        for item in items {
-            let Content::Sound(sound) = &item.content else { continue };
-            if let MessageIdentity::Sequence { boot, seq } = &sound.identity {
-                let boot = Boot { gateway: item.sender.id(), boot };
-                let mut novelty = self.recent.look_up_number(boot, *seq, &sound.digest);
-                if novelty == Novelty::AskBoot {
-                    self.recent.learn_boot(boot, self.ledger.ranges_of_boot(boot)?);
-                    novelty = self.recent.look_up_number(boot, *seq, &sound.digest);
-                }
-                if novelty == Novelty::AskIndex {
-                    numbers.push((boot, *seq));
-                    keys_of_numbers.push(sound.key);
-                }
-            } else if self.recent.look_up_id(&sound.key, &sound.digest) == Novelty::AskIndex {
-                ids.push(sound.key);
-            }
-        }
-        let mut found = if numbers.is_empty() { Vec::new() } else { self.ledger.find_numbers(&numbers)? };
-        found.extend(if ids.is_empty() { Vec::new() } else { self.ledger.find_ids(&ids)? });
-        let keys = keys_of_numbers.into_iter().chain(ids);
-        Ok(keys.zip(found).filter_map(|(key, claim)| Some((key, claim?.digest))).collect())
+    fn index_fails(&self, error: &StoreError) {
+        tracing::error!(%error, "the index of identities cannot be read");
+        self.health.fails(Part::Identities, error.to_string());
     }
 
-    fn decide(
-        &self,
-        sound: Box<Sound>,
-        known: &HashMap<IdentityKey, ContentDigest>,
-        claimed: &mut HashMap<IdentityKey, ContentDigest>,
-    ) -> Decision {
-        let within = claimed.contains_key(&sound.key);
-        let accepted = claimed.get(&sound.key).or_else(|| known.get(&sound.key));
-        let novelty = match accepted {
-            Some(accepted) => RecentIdentities::compare(accepted, &sound.digest),
-            None => match &sound.identity {
-                MessageIdentity::Sequence { boot, seq } => {
-                    self.recent.look_up_number(Boot { gateway: sound.origin.sender.id(), boot }, *seq, &sound.digest)
-                }
-                MessageIdentity::Id(_) => self.recent.look_up_id(&sound.key, &sound.digest),
-            },
-        };
-        match novelty {
-            // The index was asked, and does not know it. A boot that was forgotten again since it was learned had its numbers asked for.
-            Novelty::New | Novelty::AskIndex | Novelty::AskBoot => {
+    fn decide(&self, sound: Box<Sound>, known: &Known, claimed: &mut HashMap<IdentityKey, ContentDigest>) -> Decision {
+        match self.identities.standing(&sound, known, claimed) {
+            Standing::New => {
                 claimed.insert(sound.key, sound.digest);
                 Decision::Accept(sound)
             }
-            Novelty::Duplicate => Decision::Duplicate,
-            Novelty::Conflict => {
+            Standing::Duplicate => Decision::Duplicate,
+            Standing::Unknown => Decision::Unknown,
+            Standing::Conflict => {
                 let path = if let MessageIdentity::Sequence { .. } = sound.identity { "/seq" } else { "/id" };
                 let detail = format!("{} was accepted with other content", sound.identity);
                 let faults = vec![Fault::new(FaultCode::Conflict, path, detail)];
                 let refusal = Refusal { faults, conflict: Some(sound.conflict()) };
-                if within { Decision::ConflictWithin(refusal) } else { Decision::Refuse(refusal) }
+                if claimed.contains_key(&sound.key) { Decision::ConflictWithin(refusal) } else { Decision::Refuse(refusal) }
             }
         }
     }
@@ -335,6 +298,12 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             // What failed is said in `/readyz`; nobody waits for it here.
             let _ = self.log_tried(tried, now);
         }
+        if looked && let Some(answered) = self.identities.ask_again(&mut self.ledger) {
+            match answered {
+                Ok(()) => self.health.works(Part::Identities),
+                Err(error) => self.index_fails(&error),
+            }
+        }
     }
 
     /// Before the disk is full, nothing more is accepted: reading and judging need room too. Says whether it has looked.
@@ -394,19 +363,12 @@ impl<D: Disk, L: Ledger> Core<D, L> {
     }
 
     /// `block`: where it stands in the log.
-    fn count(&mut self, sound: Sound, block: u64) {
+    fn count(&mut self, sound: &Sound, block: u64) {
         match &sound.message {
             Message::Report(report) => self.facts.apply_report(&sound.origin, report),
             Message::Carrier(message) => self.facts.apply_carrier(message),
         }
-        let claim = Claim { digest: sound.digest, block };
-        match &sound.identity {
-            MessageIdentity::Sequence { boot, seq } => {
-                let boot = Boot { gateway: sound.origin.sender.id(), boot };
-                self.recent.claim_number(boot, *seq, claim, sound.origin.received_at);
-            }
-            MessageIdentity::Id(_) => self.recent.claim_id(sound.key, claim),
-        }
+        self.identities.claim(sound, block);
     }
 
     /// A replayed message was counted as refused when it came: of it only the acceptance is counted.

@@ -8,6 +8,7 @@ mod commit;
 mod connected;
 pub mod core;
 mod feeds;
+mod identities;
 mod intake;
 mod item;
 mod ledger;

@@ -9,6 +9,7 @@ pub enum Part {
     Log,
     Disk,
     Tally,
+    Identities,
     MqttDoor,
 }
 
@@ -18,6 +19,7 @@ impl Part {
             Part::Log => "evidence log",
             Part::Disk => "disk",
             Part::Tally => "tally",
+            Part::Identities => "index of identities",
             Part::MqttDoor => "mqtt door",
         }
     }

@@ -17,7 +17,7 @@ impl Store {
         let mut key = Key::default();
         let keys = asked.iter().map(|(boot, seq)| sequence_key(&mut key, *boot, *seq).to_vec()).collect();
         let runs = self.claims().await?.into_iter().filter(|run| run.has_kind(kind::SEQUENCE)).collect();
-        find(
+        let found = find(
             runs,
             keys,
             |_, _| Ok(true),
@@ -25,7 +25,8 @@ impl Store {
                 let (boot, seq) = asked[asked_at];
                 Ok(read_number_claim(key, value, boot, seq)?)
             },
-        )
+        );
+        self.found(found)
     }
 
     /// What the last checkpoint holds under these ids, in their order.
@@ -36,7 +37,7 @@ impl Store {
         let mut key = Key::default();
         let keys = asked.iter().map(|id| id_key(&mut key, id).to_vec()).collect();
         let runs = self.claims().await?.into_iter().filter(|run| run.has_kind(kind::ID)).collect();
-        find(
+        let found = find(
             runs,
             keys,
             |run, asked_at| run.may_hold(&asked[asked_at]),
@@ -44,7 +45,16 @@ impl Store {
                 let mut own = Key::default();
                 if id_key(&mut own, &asked[asked_at]) == key { Ok(Some(read_id_claim(value)?)) } else { Ok(None) }
             },
-        )
+        );
+        self.found(found)
+    }
+
+    /// Where a run cannot be read, another process may have put sound ones in its place: the next look begins with the list.
+    fn found(&self, found: Result<Vec<Option<Claim>>, RunError>) -> Result<Vec<Option<Claim>>, StoreError> {
+        if found.is_err() {
+            self.runs.forget_list();
+        }
+        Ok(found?)
     }
 
     /// The list changes by what this process does, but for a rebuild by another one, which leaves the same claims in other files.
@@ -69,7 +79,7 @@ fn find(
     keys: Vec<Vec<u8>>,
     may_hold: impl Fn(&Run, usize) -> Result<bool, RunError>,
     read: impl Fn(usize, &[u8], &[u8]) -> Result<Option<Claim>, RunError>,
-) -> Result<Vec<Option<Claim>>, StoreError> {
+) -> Result<Vec<Option<Claim>>, RunError> {
     let mut in_order: Vec<usize> = (0..keys.len()).collect();
     in_order.sort_unstable_by(|a, b| keys[*a].cmp(&keys[*b]));
     let mut found = vec![None; keys.len()];

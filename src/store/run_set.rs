@@ -148,6 +148,10 @@ impl RunSet {
         self.known().listed = Some(listed);
     }
 
+    pub(crate) fn forget_list(&self) {
+        self.known().listed = None;
+    }
+
     pub(crate) fn remembered(&self) -> Option<Vec<String>> {
         self.known().listed.clone()
     }
