@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_noisy_sender_gets_its_share_by_bytes_and_no_more() {
         let queue = FairQueue::new();
-        (0..30).for_each(|_| push(&queue, "noisy", 60 << 10));
+        (0..12).for_each(|_| push(&queue, "noisy", 60 << 10));
         (0..3).for_each(|_| push(&queue, "quiet", 1 << 10));
         assert_eq!(turn(&queue, false), ("noisy".into(), 2));
         assert_eq!(turn(&queue, false), ("quiet".into(), 3), "the quiet one is not behind all of the noisy one's");
@@ -258,10 +258,10 @@ mod tests {
     #[test]
     fn backfill_yields_to_live_data_but_is_not_starved() {
         let queue = FairQueue::new();
-        (0..40).for_each(|_| push(&queue, "old", 30 << 10));
+        (0..16).for_each(|_| push(&queue, "old", 30 << 10));
         assert_eq!(turn(&queue, true).0, "old");
-        (0..60).for_each(|_| push(&queue, "live", 30 << 10));
-        let turns: Vec<_> = (0..20)
+        (0..48).for_each(|n| push(&queue, ["live", "also live"][n % 2], 30 << 10));
+        let turns: Vec<_> = (0..16)
             .map(|_| {
                 let turn = queue.next().unwrap();
                 queue.done(&turn.sender, turn.sender.id() == "old");
@@ -292,7 +292,7 @@ mod tests {
         push(&queue, "a", most);
         assert!(matches!(queue.try_push(batch("a", 1 << 10)), Err(Busy::Sender)));
         push(&queue, "b", most);
-        push(&queue, "c", most);
+        push(&queue, "c", (TOTAL_KIB_MAX - 2 * SENDER_KIB_MAX - 1) << 10);
         assert!(matches!(queue.try_push(batch("d", 4 << 10)), Err(Busy::Service)));
         let taken = queue.next().unwrap();
         queue.done(&taken.sender, false);
