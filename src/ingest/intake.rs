@@ -16,7 +16,7 @@ use crate::connected::Connected;
 use crate::core::{Core, CoreOptions};
 use crate::item::{Batch, Item, RawMessage, Settled};
 use crate::ledger::SqlLedger;
-use crate::queue::{FairQueue, Queued};
+use crate::queue::{FairQueue, Queued, Ticket};
 use crate::reading::{Arrival, Reader, backfill, unreadable};
 use crate::upkeep;
 
@@ -152,12 +152,17 @@ impl Intake {
 
     /// Hands a batch over, as soon as there is room for it. Its reply is called once each of its messages is settled.
     pub async fn submit(&self, batch: Batch) -> Result<(), Unavailable> {
-        self.queue.push(self.timed(batch)).await
+        self.submit_read(batch, None).await
     }
 
-    /// Little room is left for what is not read yet.
-    pub(crate) fn crowded(&self) -> bool {
-        self.queue.crowded()
+    /// As `submit`, of what was read with a ticket.
+    pub(crate) async fn submit_read(&self, batch: Batch, ticket: Option<Ticket>) -> Result<(), Unavailable> {
+        self.queue.push(self.timed(batch), ticket).await
+    }
+
+    /// Waits until a piece of what a sender has sent may be read.
+    pub(crate) async fn ticket(&self, sender: &Sender) -> Result<Ticket, Unavailable> {
+        self.queue.ticket(sender).await
     }
 
     /// Hands a batch over if there is room now, and waits for its answers.

@@ -13,8 +13,10 @@ use crate::item::Batch;
 /// settled sooner: two groups' worth keeps the committing thread busy.
 pub(crate) const SENDER_KIB_MAX: usize = 768;
 pub(crate) const TOTAL_KIB_MAX: usize = 2 << 10;
-/// With less room than this, senders are read in smaller pieces.
-const CROWDED_KIB: usize = TOTAL_KIB_MAX / 8;
+/// What is read of a sender at once.
+pub(crate) const PIECE_KIB: usize = 64;
+/// Pieces that are read and wait for room: what is not read waits with its sender, and takes nobody's time here.
+const IN_HAND_MAX: usize = 4;
 /// What a sender may have read in one turn.
 const QUANTUM_BYTES: i64 = 64 << 10;
 /// Of so many turns one is backfill's, while live data waits.
@@ -24,6 +26,12 @@ const BACKFILL_TURN: u64 = 10;
 pub(crate) struct Room {
     _sender: OwnedSemaphorePermit,
     _total: OwnedSemaphorePermit,
+}
+
+/// The right to read a piece of what a sender has sent.
+pub(crate) struct Ticket {
+    own: OwnedSemaphorePermit,
+    in_hand: OwnedSemaphorePermit,
 }
 
 pub(crate) struct Queued {
@@ -38,6 +46,7 @@ struct Shared {
     state: Mutex<State>,
     ready: Condvar,
     total: Arc<Semaphore>,
+    in_hand: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -70,13 +79,28 @@ pub(crate) struct Turn {
 
 impl FairQueue {
     pub(crate) fn new() -> FairQueue {
-        FairQueue(Arc::new(Shared { state: Mutex::default(), ready: Condvar::new(), total: Arc::new(Semaphore::new(TOTAL_KIB_MAX)) }))
+        let [total, in_hand] = [TOTAL_KIB_MAX, IN_HAND_MAX].map(|permits| Arc::new(Semaphore::new(permits)));
+        FairQueue(Arc::new(Shared { state: Mutex::default(), ready: Condvar::new(), total, in_hand }))
     }
 
-    /// Waits for room, the sender's own first, and queues.
-    pub(crate) async fn push(&self, batch: Batch) -> Result<(), Unavailable> {
-        let own = self.room_of(&batch.sender);
-        let sender = own.acquire_many_owned(kib(&batch, SENDER_KIB_MAX)).await.map_err(|_| Unavailable)?;
+    /// Waits until a piece of what a sender has sent may be read: for its own room, and until few others have something in hand.
+    pub(crate) async fn ticket(&self, sender: &Sender) -> Result<Ticket, Unavailable> {
+        let own = self.room_of(sender).acquire_many_owned(PIECE_KIB as u32).await.map_err(|_| Unavailable)?;
+        let in_hand = self.0.in_hand.clone().acquire_owned().await.map_err(|_| Unavailable)?;
+        Ok(Ticket { own, in_hand })
+    }
+
+    /// Waits for room, the sender's own first unless it has a ticket, and queues.
+    pub(crate) async fn push(&self, batch: Batch, ticket: Option<Ticket>) -> Result<(), Unavailable> {
+        let wanted = kib(&batch, SENDER_KIB_MAX);
+        let (sender, _in_hand) = match ticket {
+            Some(Ticket { mut own, in_hand }) => {
+                let left = own.num_permits().saturating_sub(wanted as usize);
+                drop(own.split(left));
+                (own, Some(in_hand))
+            }
+            None => (self.room_of(&batch.sender).acquire_many_owned(wanted).await.map_err(|_| Unavailable)?, None),
+        };
         let total = self.0.total.clone().acquire_many_owned(kib(&batch, TOTAL_KIB_MAX)).await.map_err(|_| Unavailable)?;
         self.put(Queued { batch, room: Room { _sender: sender, _total: total } })
     }
@@ -90,11 +114,6 @@ impl FairQueue {
             Err(TryAcquireError::Closed) => Ok(Err(Unavailable)),
             Err(TryAcquireError::NoPermits) => Err(Busy::Service),
         }
-    }
-
-    /// Little room is left.
-    pub(crate) fn crowded(&self) -> bool {
-        self.0.total.available_permits() < CROWDED_KIB
     }
 
     /// The next sender's turn; waits for one. `None` once the queue has stopped and is empty.
@@ -126,6 +145,7 @@ impl FairQueue {
     /// Takes nothing more; what waits is still read.
     pub(crate) fn stop(&self) {
         self.0.total.close();
+        self.0.in_hand.close();
         self.lock().stopped = true;
         self.0.ready.notify_all();
     }
@@ -208,6 +228,9 @@ mod tests {
     use crate::item::RawMessage;
     use bytes::Bytes;
     use chrono::DateTime;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
     use store::Vouched;
 
     fn batch(sender: &str, bytes: usize) -> Batch {
@@ -298,6 +321,33 @@ mod tests {
         queue.done(&taken.sender, false);
         drop(taken);
         push(&queue, "d", 4 << 10);
+    }
+
+    /// A ticket that is there at once, or none.
+    fn ticket(queue: &FairQueue, sender: &str) -> Option<Ticket> {
+        let sender = Sender::Gateway(sender.into());
+        let mut asked = pin!(queue.ticket(&sender));
+        match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ticket) => ticket.ok(),
+            Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn few_pieces_are_in_hand_at_once_and_no_sender_has_more_than_its_room() {
+        let queue = FairQueue::new();
+        let tickets: Vec<_> = ["a", "a", "b", "c"].iter().map(|sender| ticket(&queue, sender).unwrap()).collect();
+        assert!(ticket(&queue, "d").is_none(), "enough is in hand");
+        drop(tickets);
+        let of_a = ticket(&queue, "a").unwrap();
+        queue.push(batch("a", 1 << 10), Some(of_a)).await.unwrap();
+        let room = queue.room_of(&Sender::Gateway("a".into()));
+        assert_eq!(room.available_permits(), SENDER_KIB_MAX - 2, "what the piece did not need is given back");
+        push(&queue, "a", (SENDER_KIB_MAX - 60) << 10);
+        assert!(ticket(&queue, "a").is_none(), "its room is full");
+        assert!(ticket(&queue, "b").is_some(), "nobody waits for it");
+        queue.stop();
+        assert!(ticket(&queue, "b").is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use store::GatewayEntry;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::Fault;
+use wire::identity::Sender;
 use wire::topic::{self, GatewayTopic};
 
 use super::codec::{Codec, TooLarge};
@@ -24,6 +25,7 @@ use super::sessions::Leave;
 use super::stream::{self, Stream};
 use super::watch::Watch;
 use crate::item::{Outcome, RawMessage, Settled};
+use crate::queue::Ticket;
 
 /// Messages are put into the output until it holds so much.
 const OUT_BYTES: usize = 32 << 10;
@@ -43,6 +45,8 @@ pub(super) struct Connection<'d> {
     /// The CONNECT asked for a session that outlives its connection.
     pub(super) session_outlives: bool,
     pub(super) reports: Reports,
+    /// The gateway, as the intake names it.
+    pub(super) sender: Sender,
     /// For a gateway that speaks Sparkplug.
     pub(super) edge_node: Option<Box<EdgeNode>>,
     /// What the register said at CONNECT: another enterprise or token ends the connection.
@@ -75,7 +79,7 @@ impl Connection<'_> {
     pub(super) async fn run(&mut self) -> Ending {
         let mut stopping = self.door.stopping.clone();
         // A client need not wait for its CONNACK: packets may have come with the CONNECT.
-        self.take_packets().await;
+        self.take_packets(None).await;
         let ending = loop {
             if let Err(ending) = stream::write(&mut self.stream, &mut self.out, self.door.options.stall_timeout).await {
                 break ending;
@@ -86,16 +90,16 @@ impl Connection<'_> {
                 break ending;
             }
             let reading = self.ending.is_none() && self.reports.waiting() < usize::from(self.door.options.receive_maximum.get());
-            let crowded = self.door.intake.crowded();
             self.watch.read(reading, Instant::now());
             let (until, impatient) = self.watch.until();
             tokio::select! {
                 biased;
                 outcomes = self.reports.settled() => self.settle(outcomes),
                 () = self.membership.woken(), if self.ending.is_none() => self.send_messages(),
-                read = stream::read(&mut self.stream, &mut self.input, crowded), if reading => match read {
-                    Ok(0) | Err(_) => self.ending = Some(Ending::Lost),
-                    Ok(_) => self.take_packets().await,
+                read = stream::read_in_turn(&mut self.stream, &mut self.input, &self.door.intake, &self.sender), if reading => match read {
+                    Ok((0, _)) => self.ending = Some(Ending::Lost),
+                    Ok((_, ticket)) => self.take_packets(Some(ticket)).await,
+                    Err(ending) => self.ending = Some(ending),
                 },
                 () = tokio::time::sleep_until(until), if reading => self.ending = Some(impatient),
                 () = trust_lost(&mut self.trust), if self.ending.is_none() => self.ending = Some(Ending::CertificateLost),
@@ -111,7 +115,7 @@ impl Connection<'_> {
             && let Some(death) = edge_node.lost(self.door.intake.clock().now())
         {
             // There is nobody left to hear what became of it.
-            let _ = self.reports.submit(&self.door.intake, self.door.intake.clock().now(), vec![death]).await;
+            let _ = self.reports.submit(&self.door.intake, self.door.intake.clock().now(), vec![death], None).await;
         }
         // A gateway that is another's now has nothing to come back to.
         let expiry = if ending == Ending::GatewayRemoved { Some(Duration::ZERO) } else { self.expiry };
@@ -124,7 +128,7 @@ impl Connection<'_> {
     }
 
     /// Decodes everything that has come and hands the reports of it to the intake as one batch.
-    async fn take_packets(&mut self) {
+    async fn take_packets(&mut self, ticket: Option<Ticket>) {
         let received_at = self.door.intake.clock().now();
         if self.door.intake.register().directory().gateway(&self.reports.gateway) != Some(&self.admitted) {
             self.ending = Some(Ending::GatewayRemoved);
@@ -155,7 +159,7 @@ impl Connection<'_> {
             self.input = BytesMut::new();
         }
         if !messages.is_empty()
-            && let Err(ending) = self.reports.submit(&self.door.intake, received_at, messages).await
+            && let Err(ending) = self.reports.submit(&self.door.intake, received_at, messages, ticket).await
         {
             self.reports.forget();
             self.ending = Some(ending);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use store::{GatewayEntry, Vouched};
 use tokio::time::{Instant, timeout};
+use wire::identity::Sender;
 use wire::topic;
 
 use super::codec::{Codec, Terms};
@@ -88,6 +89,7 @@ impl<'d> Opening<'d> {
             packet_bytes_max: connect.packet_bytes_max,
             window: usize::from(connect.receive_maximum),
             session_outlives: expiry_s > 0,
+            sender: Sender::Gateway(gateway.as_str().into()),
             reports: Reports::new(gateway, if self.trust.is_some() { Vouched::Certificate } else { Vouched::Token }),
             edge_node: edge_node.map(Box::new),
             admitted,
@@ -106,7 +108,7 @@ impl<'d> Opening<'d> {
             if let Some(frame) = Frame::at_front(&self.input, CONNECT_BYTES_MAX).map_err(Ending::as_str)? {
                 break frame;
             }
-            match stream::read(&mut self.stream, &mut self.input, true).await {
+            match stream::read(&mut self.stream, &mut self.input).await {
                 Ok(0) | Err(_) => return Err(Ending::Lost.as_str()),
                 Ok(_) => {}
             }

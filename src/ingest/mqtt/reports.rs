@@ -14,6 +14,7 @@ use super::ending::Ending;
 use super::packet::{AckReason, Publish};
 use crate::intake::Intake;
 use crate::item::{Batch, Outcome, RawMessage, Settled};
+use crate::queue::Ticket;
 
 /// Faults that question who is speaking, not what is said.
 const AUTHORITY: [FaultCode; 6] = [
@@ -114,13 +115,19 @@ impl Reports {
     }
 
     /// Hands them over; the intake answers with `settled`.
-    pub(super) async fn submit(&mut self, intake: &Intake, received_at: DateTime<Utc>, messages: Vec<RawMessage>) -> Result<(), Ending> {
+    pub(super) async fn submit(
+        &mut self,
+        intake: &Intake,
+        received_at: DateTime<Utc>,
+        messages: Vec<RawMessage>,
+        ticket: Option<Ticket>,
+    ) -> Result<(), Ending> {
         let outcomes = self.outcomes.get_or_insert_with(mpsc::unbounded_channel).0.clone();
         // The receiver lives as long as the connection; afterwards nobody needs the outcome.
         let reply = Box::new(move |settled| drop(outcomes.send(settled)));
         let sender = Sender::Gateway(self.gateway.as_str().into());
         let batch = Batch { sender, vouched: self.vouched, received_at, messages, reply };
-        intake.submit(batch).await.map_err(|_| Ending::Unavailable)
+        intake.submit_read(batch, ticket).await.map_err(|_| Ending::Unavailable)
     }
 
     /// Waits for outcomes.

@@ -4,45 +4,81 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+use wire::identity::Sender;
 
 use super::ending::Ending;
+use crate::intake::Intake;
+use crate::queue::{PIECE_KIB, Ticket};
 
-const READ_BYTES: usize = 64 << 10;
-/// Read while there is little room: what is not read waits with its sender, and takes nobody's time here.
-const CROWDED_READ_BYTES: usize = 16 << 10;
+/// What is read at once: a piece.
+const PIECE_BYTES: usize = PIECE_KIB << 10;
 /// A larger buffer than this is not kept for later.
 const KEPT_BYTES: usize = 4 << 10;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Waits until something may be read. It may find nothing then, but never misses anything.
+    fn poll_come(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
+impl Carrier for TcpStream {
+    fn poll_come(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+}
+
+impl Carrier for TlsStream<TcpStream> {
+    fn poll_come(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (tcp, session) = self.get_ref();
+        if session.wants_read() { tcp.poll_read_ready(context) } else { Poll::Ready(Ok(())) }
+    }
+}
 
 /// TCP, or TLS over it.
 pub(super) type Stream = Box<dyn Carrier>;
 
 thread_local! {
     /// Everybody's bytes pass through the buffer of the thread that happens to read them.
-    static PASSAGE: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+    static PASSAGE: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE_BYTES].into_boxed_slice());
 }
 
 /// Waits for bytes and puts them behind those that are there; 0 at the end of the stream. Nothing is lost when it is dropped.
-pub(super) async fn read(stream: &mut Stream, input: &mut BytesMut, crowded: bool) -> io::Result<usize> {
-    poll_fn(|context| {
-        PASSAGE.with_borrow_mut(|passage| {
-            let mut come = ReadBuf::new(if crowded { &mut passage[..CROWDED_READ_BYTES] } else { passage });
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut come))?;
-            input.extend_from_slice(come.filled());
-            Poll::Ready(Ok(come.filled().len()))
-        })
+pub(super) async fn read(stream: &mut Stream, input: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|context| poll_piece(stream, input, context)).await
+}
+
+/// As `read`, but what has come stays with its sender until there is room for it and few others are ahead.
+pub(super) async fn read_in_turn(
+    stream: &mut Stream,
+    input: &mut BytesMut,
+    intake: &Intake,
+    sender: &Sender,
+) -> Result<(usize, Ticket), Ending> {
+    loop {
+        poll_fn(|context| stream.poll_come(context)).await.map_err(|_| Ending::Lost)?;
+        let ticket = intake.ticket(sender).await.map_err(|_| Ending::Unavailable)?;
+        let read = poll_fn(|context| Poll::Ready(poll_piece(stream, input, context))).await;
+        if let Poll::Ready(read) = read {
+            return read.map(|bytes| (bytes, ticket)).map_err(|_| Ending::Lost);
+        }
+    }
+}
+
+fn poll_piece(stream: &mut Stream, input: &mut BytesMut, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    PASSAGE.with_borrow_mut(|passage| {
+        let mut come = ReadBuf::new(passage);
+        ready!(Pin::new(stream).poll_read(context, &mut come))?;
+        input.extend_from_slice(come.filled());
+        Poll::Ready(Ok(come.filled().len()))
     })
-    .await
 }
 
 /// Sends everything that waits, within the time given.
