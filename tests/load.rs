@@ -66,7 +66,8 @@ fn overload_tells_goodput_and_what_neighbours_notice() {
     {
         all_positive(&printed, before, 1);
     }
-    all_positive(&printed, "answered by the service after ms: mean", 3);
+    all_positive(&printed, "answered by the service after ms: mean", 4);
+    all_positive(&printed, "% of the peak before and", 1);
     assert_eq!(numbers(&printed, "without Retry-After:"), [0.0]);
 }
 
