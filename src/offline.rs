@@ -239,8 +239,11 @@ impl ReadInto {
     fn on(&mut self, rebuild: &mut Rebuild, store: &Store, until: u64) -> Result<()> {
         let (mut replay, mut failed) = (Replay::default(), None);
         let scanned = scan(&OsDisk, &store.log_dir(), self.end.clone(), Some(until), |stretch| {
+            if failed.is_some() {
+                return;
+            }
             replay.take(&stretch);
-            if replay.facts.memory_bytes() + replay.identities.memory_bytes() >= REBUILD_BYTES_MAX && failed.is_none() {
+            if replay.facts.memory_bytes() + replay.identities.memory_bytes() >= REBUILD_BYTES_MAX {
                 failed = add(rebuild, &mut replay).err();
             }
         })?;

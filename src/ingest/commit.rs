@@ -99,7 +99,7 @@ impl Committer {
     /// Checkpoints are slower than what comes in, or fail: nothing more is committed until one is written. Where none can be written
     /// any more, the core refuses everything by itself.
     fn overfull(&self) -> bool {
-        !self.core.facts_lost() && self.core.unwritten_bytes() >= 2 * UNWRITTEN_BYTES_MAX
+        !self.core.facts_lost() && self.core.held_bytes() >= 2 * UNWRITTEN_BYTES_MAX
     }
 
     /// Takes what else has come, for as long as a group may wait.

@@ -44,6 +44,8 @@ pub struct Core<D: Disk, L: Ledger> {
     health: Health,
     identities: Identities,
     facts: Facts,
+    /// What the facts take that a checkpoint is to write.
+    handed_over_bytes: usize,
     /// Set when facts were lost from memory: nothing is accepted and no checkpoint may pass them, so that the next start reads them
     /// from the log.
     facts_lost: bool,
@@ -103,6 +105,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             health,
             identities: Identities::of(replay.identities),
             facts: replay.facts,
+            handed_over_bytes: 0,
             facts_lost: false,
             nearly_full: false,
             space_looked_at: None,
@@ -133,6 +136,11 @@ impl<D: Disk, L: Ledger> Core<D, L> {
     /// About how much memory is taken by what no checkpoint holds.
     pub fn unwritten_bytes(&self) -> usize {
         self.facts.memory_bytes() + self.identities.recent.memory_bytes()
+    }
+
+    /// The same with what is being written.
+    pub fn held_bytes(&self) -> usize {
+        self.unwritten_bytes() + self.handed_over_bytes
     }
 
     pub fn facts_lost(&self) -> bool {
@@ -186,11 +194,13 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         if self.facts_lost || (self.facts.is_empty() && self.identities.recent.nothing_pending()) {
             return None;
         }
+        self.handed_over_bytes = self.facts.memory_bytes();
         Some(Checkpoint { facts: self.facts.hand_over(), identities: self.identities.recent.hand_over(), position: self.log.end().clone() })
     }
 
     /// What became of it. `Err(None)`: it was lost, and with it whether it was written.
     pub fn handed_over(&mut self, ended: Result<(), Option<Box<Checkpoint>>>) {
+        self.handed_over_bytes = 0;
         match ended {
             Ok(()) => {
                 self.health.works(Part::Tally);

@@ -24,6 +24,8 @@ pub(crate) struct Known {
     pub(crate) failed: Option<StoreError>,
 }
 
+type Found = Result<Vec<Option<Claim>>, StoreError>;
+
 /// What the index on disk is asked.
 #[derive(Default)]
 struct Questions {
@@ -61,7 +63,7 @@ impl Identities {
                     match ledger.ranges_of_boot(boot) {
                         Ok(ranges) => self.recent.learn_boot(boot, ranges),
                         Err(error) => {
-                            known.fails(&[sound.key], error);
+                            known.fails(sound.key, error);
                             boots.push(boot.to_key());
                         }
                     }
@@ -76,10 +78,12 @@ impl Identities {
             }
         }
         if !numbers.is_empty() {
-            known.take(&keys_of_numbers, ledger.find_numbers(&numbers));
+            let at_once = ledger.find_numbers(&numbers);
+            known.take(&keys_of_numbers, at_once, |at| ledger.find_numbers(&numbers[at..at + 1]));
         }
         if !ids.is_empty() {
-            known.take(&ids, ledger.find_ids(&ids));
+            let at_once = ledger.find_ids(&ids);
+            known.take(&ids, at_once, |at| ledger.find_ids(&ids[at..at + 1]));
         }
         if known.failed.is_some() {
             let numbers = numbers.into_iter().map(|(boot, seq)| (boot.to_key(), seq)).collect();
@@ -128,15 +132,21 @@ impl Identities {
 }
 
 impl Known {
-    fn take(&mut self, keys: &[IdentityKey], found: Result<Vec<Option<Claim>>, StoreError>) {
-        match found {
-            Ok(found) => self.accepted.extend(keys.iter().zip(found).filter_map(|(key, claim)| Some((*key, claim?.digest)))),
-            Err(error) => self.fails(keys, error),
+    /// Where they cannot be found all at once, `one` is asked for each: damage holds up nobody else.
+    fn take(&mut self, keys: &[IdentityKey], at_once: Found, mut one: impl FnMut(usize) -> Found) {
+        if let Ok(found) = at_once {
+            return self.accepted.extend(keys.iter().zip(found).filter_map(|(key, claim)| Some((*key, claim?.digest))));
+        }
+        for (at, key) in keys.iter().enumerate() {
+            match one(at) {
+                Ok(found) => self.accepted.extend(found.first().copied().flatten().map(|claim| (*key, claim.digest))),
+                Err(error) => self.fails(*key, error),
+            }
         }
     }
 
-    fn fails(&mut self, keys: &[IdentityKey], error: StoreError) {
-        self.unreadable.extend(keys);
+    fn fails(&mut self, key: IdentityKey, error: StoreError) {
+        self.unreadable.insert(key);
         self.failed = Some(error);
     }
 }

@@ -10,7 +10,7 @@ use crate::intake::{Busy, Unavailable};
 use crate::item::Batch;
 
 /// Bodies under way from door to answer: of one sender, and in all. Whatever waits longer waits with its sender. More would not be
-/// settled sooner: two groups' worth keeps the committing thread busy.
+/// settled sooner: so much keeps readers and the committing thread busy.
 pub(crate) const SENDER_KIB_MAX: usize = 768;
 pub(crate) const TOTAL_KIB_MAX: usize = 2 << 10;
 /// What is read of a sender at once.
@@ -93,7 +93,8 @@ impl FairQueue {
     /// Waits for room, the sender's own first unless it has a ticket, and queues.
     pub(crate) async fn push(&self, batch: Batch, ticket: Option<Ticket>) -> Result<(), Unavailable> {
         let wanted = kib(&batch, SENDER_KIB_MAX);
-        let (sender, _in_hand) = match ticket {
+        // A message that came in several pieces needs more than the last of them: it waits for room like what has no ticket.
+        let (sender, _in_hand) = match ticket.filter(|_| wanted as usize <= PIECE_KIB) {
             Some(Ticket { mut own, in_hand }) => {
                 let left = own.num_permits().saturating_sub(wanted as usize);
                 drop(own.split(left));
@@ -105,11 +106,12 @@ impl FairQueue {
         self.put(Queued { batch, room: Room { _sender: sender, _total: total } })
     }
 
-    /// Queues if there is room now.
+    /// Queues if there is room now. Of a request that is larger than one sender's share only the share is counted: it is in memory
+    /// already, and would else have to wait until nobody has anything under way.
     pub(crate) fn try_push(&self, batch: Batch) -> Result<Result<(), Unavailable>, Busy> {
         let own = self.room_of(&batch.sender).try_acquire_many_owned(kib(&batch, SENDER_KIB_MAX));
         let sender = own.map_err(|_| Busy::Sender)?;
-        match self.0.total.clone().try_acquire_many_owned(kib(&batch, TOTAL_KIB_MAX)) {
+        match self.0.total.clone().try_acquire_many_owned(kib(&batch, SENDER_KIB_MAX)) {
             Ok(total) => Ok(self.put(Queued { batch, room: Room { _sender: sender, _total: total } })),
             Err(TryAcquireError::Closed) => Ok(Err(Unavailable)),
             Err(TryAcquireError::NoPermits) => Err(Busy::Service),
@@ -343,6 +345,10 @@ mod tests {
         queue.push(batch("a", 1 << 10), Some(of_a)).await.unwrap();
         let room = queue.room_of(&Sender::Gateway("a".into()));
         assert_eq!(room.available_permits(), SENDER_KIB_MAX - 2, "what the piece did not need is given back");
+        let of_b = ticket(&queue, "b").unwrap();
+        queue.push(batch("b", 200 << 10), Some(of_b)).await.unwrap();
+        let room = queue.room_of(&Sender::Gateway("b".into()));
+        assert_eq!(room.available_permits(), SENDER_KIB_MAX - 201, "a message in many pieces takes its whole size");
         push(&queue, "a", (SENDER_KIB_MAX - 60) << 10);
         assert!(ticket(&queue, "a").is_none(), "its room is full");
         assert!(ticket(&queue, "b").is_some(), "nobody waits for it");

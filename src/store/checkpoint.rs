@@ -123,6 +123,7 @@ impl Store {
             }
             _ => {
                 self.runs.doubt(runs);
+                self.runs.forget_list();
                 Err(error)
             }
         }

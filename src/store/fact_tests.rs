@@ -323,6 +323,31 @@ async fn a_rebuild_in_stretches_gives_the_same_bytes_and_replaces_what_differs_o
 }
 
 #[tokio::test]
+async fn a_run_that_cannot_be_read_is_left_out_and_the_others_are_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let mut random = StdRng::seed_from_u64(8);
+    let mut checkpoint_of_some = |block: u64| {
+        let mut facts = Facts::default();
+        (0..10).map(|_| report(&mut random, 3)).for_each(|(origin, report)| facts.apply_report(&origin, &report));
+        checkpoint(facts, block)
+    };
+    store.write_checkpoint(&checkpoint_of_some(1)).await.unwrap();
+    let damaged = files(dir.path()).into_iter().next().unwrap();
+    let path = dir.path().join("facts").join(&damaged);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let mut block = 1;
+    while block < 12 || listed(&store).await.len() as u64 > block / 2 {
+        block += 1;
+        store.write_checkpoint(&checkpoint_of_some(block)).await.unwrap();
+        assert!(block < 2_000, "nothing is merged");
+    }
+    assert!(listed(&store).await.contains(&damaged), "it is still named");
+}
+
+#[tokio::test]
 async fn a_rebuild_that_is_given_up_leaves_everything_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The evidence log: append-only segments, preallocated and zero-filled, one writer, synced before anything is acknowledged.
+//! The evidence log: append-only segments, their space set aside and read as zeros, one writer, synced before anything is acknowledged.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -230,7 +230,7 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// Makes a zero-filled file for the next segment, if none waits. Safe beside the writer.
+/// Sets a file aside, read as zeros, for the next segment, if none waits. Safe beside the writer.
 pub fn prepare_segment<D: Disk>(disk: &D, dir: &Path, bytes: u64) -> io::Result<()> {
     let waiting = dir.join(PREPARED);
     match disk.open(&waiting) {

@@ -1,4 +1,4 @@
-//! Facts from the log anew, in bounded memory: stretches are written as runs that stand in no list, and take the place of all others
+//! Facts from the log anew, in bounded memory but for the numbers of boots and the clocks of gateways by day: stretches are written as runs that stand in no list, and take the place of all others
 //! in one transaction at the end.
 
 use std::sync::Arc;

@@ -27,7 +27,7 @@ pub enum RunError {
     #[error("{}: the stored facts are damaged: {fault}; `shangyun tally rebuild` makes them anew from the log", path.display())]
     Damaged { path: PathBuf, fault: RunFault },
     /// It was merged away meanwhile: look again which runs there are.
-    #[error("{}: the run is gone", .0.display())]
+    #[error("{}: a file of the stored facts is gone; `shangyun tally rebuild` makes them anew from the log", .0.display())]
     Gone(PathBuf),
     #[error("no space left for the facts")]
     Full,

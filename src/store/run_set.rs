@@ -52,6 +52,8 @@ struct Known {
     opened: HashMap<String, Arc<Run>>,
     /// Runs of a commit that failed, perhaps after it was written: they wait for a commit that has no doubt.
     doubtful: Vec<PathBuf>,
+    /// While there are any, no other process may take them for left over.
+    doubting: Option<Writing>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ pub(crate) struct RunSet {
 }
 
 /// While it is held, nobody takes files away that stand in no list yet.
+#[derive(Debug)]
 pub(crate) struct Writing(#[allow(dead_code, reason = "the lock goes with it")] File);
 
 impl RunSet {
@@ -161,12 +164,18 @@ impl RunSet {
     }
 
     pub(crate) fn doubt(&self, runs: &[Arc<Run>]) {
-        self.known().doubtful.extend(runs.iter().map(|run| run.path().to_path_buf()));
+        let writing = self.writing().inspect_err(|error| tracing::warn!(%error, "runs in doubt cannot be kept from others")).ok();
+        let mut known = self.known();
+        known.doubting = known.doubting.take().or(writing);
+        known.doubtful.extend(runs.iter().map(|run| run.path().to_path_buf()));
     }
 
     /// A commit has succeeded: what it does not list is not wanted.
     pub(crate) fn forget_doubtful(&self, listed: &[String]) {
-        let doubtful = std::mem::take(&mut self.known().doubtful);
+        let mut known = self.known();
+        let doubtful = std::mem::take(&mut known.doubtful);
+        known.doubting = None;
+        drop(known);
         let stands = |path: &Path| listed.iter().any(|name| path.ends_with(name));
         doubtful.iter().filter(|path| !stands(path)).for_each(|path| remove(path));
     }

@@ -2,8 +2,8 @@
 //! written again more often than the size has tiers.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -17,7 +17,7 @@ use crate::sql::{Store, StoreError};
 
 /// So many runs of a tier are made one.
 const MERGED_TOGETHER: usize = 8;
-/// Runs up to this size are in the lowest tier; each next one reaches eight times as far.
+/// Runs below eight times this size are in the lowest tier; each next one reaches eight times as far.
 const LOWEST_TIER_BYTES: u64 = 1 << 20;
 /// With more runs of a family than this, a checkpoint waits for merges.
 const RUNS_MAX: usize = 64;
@@ -29,11 +29,29 @@ const RECORDS_BETWEEN_LOOKS: u32 = 4_096;
 pub(crate) struct Merges {
     running: Mutex<HashMap<(Family, u32), JoinHandle<()>>>,
     stopping: AtomicBool,
+    /// Runs that could not be read: they are left out, so that the others are merged all the same.
+    unreadable: Mutex<HashSet<String>>,
     /// Held while the list of runs changes.
     pub(crate) list: tokio::sync::Mutex<()>,
 }
 
 impl Merges {
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.unreadable.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What an error says of the runs of a merge.
+    fn leave_out(&self, error: &StoreError, runs: &[Arc<Run>]) {
+        let mut unreadable = self.unreadable();
+        match error {
+            StoreError::Run(RunError::Damaged { path, .. } | RunError::Gone(path)) => {
+                unreadable.extend(path.file_name().and_then(|name| name.to_str()).map(str::to_string));
+            }
+            StoreError::Run(RunError::Facts(_)) => unreadable.extend(runs.iter().map(|run| run.name().to_string())),
+            _ => {}
+        }
+    }
+
     fn running(&self) -> MutexGuard<'_, HashMap<(Family, u32), JoinHandle<()>>> {
         self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -60,7 +78,8 @@ impl Store {
             let due = match self.known_runs(family) {
                 Ok(runs) => due(&runs),
                 Err(error) => {
-                    tracing::error!(%error, "runs of facts cannot be merged");
+                    tracing::error!(%error, "a run of facts cannot be opened; the others are merged without it");
+                    self.merges.leave_out(&error.into(), &[]);
                     continue;
                 }
             };
@@ -70,20 +89,25 @@ impl Store {
             if let Entry::Vacant(free) = running.entry((family, tier)) {
                 let store = self.clone();
                 free.insert(tokio::spawn(async move {
-                    match store.merge(family, runs).await {
+                    match store.merge(family, runs.clone()).await {
                         // Its own task is still running: the next tier may be due now.
                         Ok(()) => store.begin_merges(),
                         Err(StoreError::Run(RunError::Stopped)) => {}
-                        Err(error) => tracing::error!(%error, "runs of facts could not be merged; they are merged later"),
+                        Err(error) => {
+                            tracing::error!(%error, "runs of facts could not be merged; they are merged later, without what cannot be read");
+                            store.merges.leave_out(&error, &runs);
+                        }
                     }
                 }));
             }
         }
     }
 
-    /// The runs as of the last change of the list by this process.
+    /// The runs that can be read, as of the last change of the list by this process.
     fn known_runs(&self, family: Family) -> Result<Runs, RunError> {
-        self.runs.opened(family, &self.runs.remembered().unwrap_or_default())
+        let mut listed = self.runs.remembered().unwrap_or_default();
+        listed.retain(|name| !self.merges.unreadable().contains(name));
+        self.runs.opened(family, &listed)
     }
 
     async fn merge(&self, family: Family, runs: Runs) -> Result<(), StoreError> {

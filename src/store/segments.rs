@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::Disk;
 use crate::sealed;
 
-/// A zero-filled file that waits to become the next segment.
+/// A file set aside, read as zeros, that waits to become the next segment.
 pub(crate) const PREPARED: &str = "prepared";
 /// Where what could not be read is kept.
 pub(crate) const DAMAGED_DIR: &str = "damaged";

@@ -108,6 +108,9 @@ impl RecentIdentities {
             known.lately = true;
             self.weight = self.weight + known.accepted.as_slice().len() - before;
         }
+        if self.weight > WEIGHT_MAX {
+            self.forget_boots();
+        }
     }
 
     /// An accepted message claims its id.

@@ -72,6 +72,13 @@ pub fn encode_ranges(ranges: &Ranges) -> Vec<u8> {
 
 pub fn decode_ranges(bytes: &[u8]) -> Result<Ranges, DecodeError> {
     let (floor, held_to_floor, list): (u64, u64, Vec<(u64, u64)>) = decode(bytes)?;
+    let mut below = floor;
+    for (first, last) in &list {
+        if *first <= below || last < first {
+            return Err(DecodeError::Value);
+        }
+        below = *last;
+    }
     Ok(Ranges::from_parts(floor, held_to_floor, &list))
 }
 
@@ -163,6 +170,13 @@ mod tests {
         let mut ranges = Ranges::default();
         (1..=600).for_each(|n| ranges.insert(2 * n, 2 * n));
         assert_eq!(decode_ranges(&encode_ranges(&ranges)).unwrap(), ranges);
+    }
+
+    #[test]
+    fn ranges_in_no_order_are_damaged() {
+        for list in [vec![(3u64, 2u64)], vec![(1, 2)], vec![(7, 9), (9, 12)]] {
+            assert_eq!(decode_ranges(&encode(&(5u64, 5u64, list))), Err(DecodeError::Value));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::packet::{AckReason, Inbound, Publish, SubscribeAnswer, UnsubscribeAns
 use super::reports::{self, Answer, Reports};
 use super::session::{Message, Outgoing, Subscription};
 use super::sessions::Leave;
-use super::stream::{self, Stream};
+use super::stream::{self, Piece, Stream};
 use super::watch::Watch;
 use crate::item::{Outcome, RawMessage, Settled};
 use crate::queue::Ticket;
@@ -91,17 +91,21 @@ impl Connection<'_> {
             }
             let reading = self.ending.is_none() && self.reports.waiting() < usize::from(self.door.options.receive_maximum.get());
             self.watch.read(reading, Instant::now());
-            let (until, impatient) = self.watch.until();
+            let patience = self.watch.until();
             tokio::select! {
                 biased;
                 outcomes = self.reports.settled() => self.settle(outcomes),
                 () = self.membership.woken(), if self.ending.is_none() => self.send_messages(),
-                read = stream::read_in_turn(&mut self.stream, &mut self.input, &self.door.intake, &self.sender), if reading => match read {
-                    Ok((0, _)) => self.ending = Some(Ending::Lost),
-                    Ok((_, ticket)) => self.take_packets(Some(ticket)).await,
-                    Err(ending) => self.ending = Some(ending),
-                },
-                () = tokio::time::sleep_until(until), if reading => self.ending = Some(impatient),
+                read = stream::read_in_turn(&mut self.stream, &mut self.input, (&self.door.intake, &self.sender), patience), if reading => {
+                    match read {
+                        Ok(Piece { bytes: 0, .. }) => self.ending = Some(Ending::Lost),
+                        Ok(Piece { ticket, waited, .. }) => {
+                            self.watch.waited(waited);
+                            self.take_packets(Some(ticket)).await;
+                        }
+                        Err(ending) => self.ending = Some(ending),
+                    }
+                }
                 () = trust_lost(&mut self.trust), if self.ending.is_none() => self.ending = Some(Ending::CertificateLost),
                 () = stop_asked(&mut stopping), if self.ending.is_none() => self.ending = Some(Ending::ShuttingDown),
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use wire::identity::Sender;
 
@@ -55,19 +55,31 @@ pub(super) async fn read(stream: &mut Stream, input: &mut BytesMut) -> io::Resul
     poll_fn(|context| poll_piece(stream, input, context)).await
 }
 
-/// As `read`, but what has come stays with its sender until there is room for it and few others are ahead.
+/// What was read in turn.
+pub(super) struct Piece {
+    pub(super) bytes: usize,
+    pub(super) ticket: Ticket,
+    /// How long the bytes waited for their turn: not the client's time.
+    pub(super) waited: Duration,
+}
+
+/// As `read`, but what has come stays with its sender until there is room for it and few others are ahead. `patience` is for the
+/// client's bytes, not for the turn.
 pub(super) async fn read_in_turn(
     stream: &mut Stream,
     input: &mut BytesMut,
-    intake: &Intake,
-    sender: &Sender,
-) -> Result<(usize, Ticket), Ending> {
+    (intake, sender): (&Intake, &Sender),
+    patience: (Instant, Ending),
+) -> Result<Piece, Ending> {
     loop {
-        poll_fn(|context| stream.poll_come(context)).await.map_err(|_| Ending::Lost)?;
+        let come = timeout_at(patience.0, poll_fn(|context| stream.poll_come(context))).await;
+        come.map_err(|_| patience.1)?.map_err(|_| Ending::Lost)?;
+        let come_at = Instant::now();
         let ticket = intake.ticket(sender).await.map_err(|_| Ending::Unavailable)?;
+        let waited = come_at.elapsed();
         let read = poll_fn(|context| Poll::Ready(poll_piece(stream, input, context))).await;
         if let Poll::Ready(read) = read {
-            return read.map(|bytes| (bytes, ticket)).map_err(|_| Ending::Lost);
+            return read.map(|bytes| Piece { bytes, ticket, waited }).map_err(|_| Ending::Lost);
         }
     }
 }

@@ -39,6 +39,11 @@ impl Watch {
         self.reading = reading;
     }
 
+    /// So long the bytes that are read now have waited for the door.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.begun_at = self.begun_at.map(|begun_at| begun_at + time);
+    }
+
     /// The moment at which patience ends, and what for.
     pub(super) fn until(&self) -> (Instant, Ending) {
         let silent = (self.heard_at + self.idle_max, Ending::KeepAlive);
@@ -83,5 +88,8 @@ mod tests {
         let later = start + Duration::from_secs(300);
         watch.read(true, later);
         assert_eq!(watch.until(), (later + STALL, Ending::Stalled));
+        watch.waited(Duration::from_secs(20));
+        watch.heard(0, true, later + Duration::from_secs(25));
+        assert_eq!(watch.until(), (later + Duration::from_secs(20) + STALL, Ending::Stalled));
     }
 }
