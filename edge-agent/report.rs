@@ -306,19 +306,7 @@ mod tests {
 
     #[test]
     fn the_service_reads_a_report_without_a_fault_or_an_unknown_field() {
-        use wire::{Admission, Door, FaultCode, ReadContext};
-        struct Anyone;
-        impl Admission for Anyone {
-            fn enterprise(&self, _: &str) -> Result<(), (FaultCode, String)> {
-                Ok(())
-            }
-            fn product(&self, _: Option<&str>, _: &str) -> Result<(), (FaultCode, String)> {
-                Ok(())
-            }
-            fn function_module(&self, _: &str, _: &str) -> Result<(), (FaultCode, String)> {
-                Ok(())
-            }
-        }
+        use wire::{AdmittedBefore, Door, ReadContext};
         let mut builder = Builder::new("b7".into(), Some("91440300708461136T".into()), 50);
         for kind in [EventKind::Start, EventKind::Stop, EventKind::ClockJump, EventKind::Dropped] {
             builder.event(at("2019-11-04T23:59:59Z"), kind, "b7:1-4");
@@ -330,8 +318,12 @@ mod tests {
             builder.push(Entry { state: Some(state), ..entry("SN-2") });
         }
         let built = builder.build(clock("2019-11-05T00:01:02Z", 123_456)).unwrap().unwrap();
-        let context =
-            ReadContext { door: Door::Gateway, received_at: at("2019-11-05T00:01:03Z"), future_skew_s_max: 300, admission: &Anyone };
+        let context = ReadContext {
+            door: Door::Gateway,
+            received_at: at("2019-11-05T00:01:03Z"),
+            future_skew_s_max: 300,
+            admission: &AdmittedBefore,
+        };
         let readout = wire::read_report(&built.body, &context);
         let report = readout.report.unwrap();
         assert_eq!((readout.unknown_fields, report.devices.len(), report.events.len()), (0, 7, 4));

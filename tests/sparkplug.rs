@@ -17,7 +17,7 @@ use support::sparkplug::EdgeNode;
 use support::{Kept, wait_for};
 use wire::report::{Quality, State};
 use wire::sparkplug::{Applied, Change, Session, command_topic, rebirth_request};
-use wire::{Admission, Door, FaultCode, ReadContext, Report, read_report};
+use wire::{AdmittedBefore, Door, FaultCode, ReadContext, Report, read_report};
 
 /// Mosquitto, and everything that is published below `spBv1.0/`.
 struct Broker {
@@ -62,22 +62,7 @@ impl Broker {
 
 fn message(line: &str) -> Option<(String, Vec<u8>)> {
     let (topic, hex) = line.strip_prefix("> ")?.split_once(' ')?;
-    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    Some((topic.to_string(), (0..hex.len()).step_by(2).map(byte).collect()))
-}
-
-struct Everything;
-
-impl Admission for Everything {
-    fn enterprise(&self, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn product(&self, _: Option<&str>, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn function_module(&self, _: &str, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
+    Some((topic.to_string(), hex::decode(hex).unwrap()))
 }
 
 /// A host application that follows one edge node.
@@ -101,7 +86,7 @@ impl Host<'_> {
             if applied.rebirth {
                 self.broker.publish(&command_topic(&self.enterprise, "gw-1"), &rebirth_request(now));
             }
-            let context = ReadContext { door: Door::Gateway, received_at: now, future_skew_s_max: 120, admission: &Everything };
+            let context = ReadContext { door: Door::Gateway, received_at: now, future_skew_s_max: 120, admission: &AdmittedBefore };
             let report = applied.report.as_ref().map(|report| read_report(report, &context).report.unwrap());
             return (applied, report);
         }

@@ -73,6 +73,9 @@ fn listed(directory: &Directory, product: &str, function_module: &str) -> Verdic
     }
 }
 
+/// Carriers speak of any enterprise and product of the register.
+pub(crate) struct CarrierNames<'a>(pub(crate) &'a Directory);
+
 impl CarrierAdmission for CarrierNames<'_> {
     fn enterprise(&self, credit_code: &str) -> Result<(), String> {
         if self.0.enterprise_known(credit_code) { Ok(()) } else { Err(format!("{credit_code} is not in the register")) }
@@ -80,32 +83,5 @@ impl CarrierAdmission for CarrierNames<'_> {
 
     fn product(&self, product: &str) -> Result<(), String> {
         if self.0.product(product).is_some() { Ok(()) } else { Err(format!("{product:?} is not in the register")) }
-    }
-}
-
-/// Carriers speak of any enterprise and product of the register.
-pub(crate) struct CarrierNames<'a>(pub(crate) &'a Directory);
-
-/// The log holds only what was admitted when it came: everything is admitted when it is read again.
-pub(crate) struct AdmittedBefore;
-
-impl Admission for AdmittedBefore {
-    fn enterprise(&self, _: &str) -> Verdict {
-        Ok(())
-    }
-    fn product(&self, _: Option<&str>, _: &str) -> Verdict {
-        Ok(())
-    }
-    fn function_module(&self, _: &str, _: &str) -> Verdict {
-        Ok(())
-    }
-}
-
-impl CarrierAdmission for AdmittedBefore {
-    fn enterprise(&self, _: &str) -> Result<(), String> {
-        Ok(())
-    }
-    fn product(&self, _: &str) -> Result<(), String> {
-        Ok(())
     }
 }

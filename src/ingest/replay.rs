@@ -7,9 +7,8 @@ use store::{Record, Stretch};
 use tally::{Boot, Claim, Claims, Facts};
 use wire::carrier::read_carrier_message;
 use wire::identity::{MessageIdentity, Sender};
-use wire::{Door, ReadContext, read_report, reopen_report};
+use wire::{AdmittedBefore, Door, ReadContext, read_report, reopen_report};
 
-use crate::admission::AdmittedBefore;
 use crate::item::{Message, Sound};
 use crate::reading::{Arrival, shanghai_day, sound_carrier_message, sound_report};
 

@@ -1,6 +1,7 @@
 //! What machines, suppliers and carriers say: reports, topics, identities, limits and the reasons for refusing.
 //! No I/O and no clock; knows nothing of vouchers.
 
+mod admitted_before;
 pub mod carrier;
 pub mod cbor;
 mod content;
@@ -28,6 +29,7 @@ pub mod sparkplug;
 mod test_reports;
 pub mod topic;
 
+pub use admitted_before::AdmittedBefore;
 pub use fault::{Fault, FaultCode, Remedy};
 pub use open::{Format, Opened, Unverified, examine_report, open_report, reopen_report};
 pub use public_key::PublicKey;

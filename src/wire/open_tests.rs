@@ -3,9 +3,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::admitted_before::AdmittedBefore;
 use crate::cose::{SigningKey, seal};
 use crate::json::Json;
-use crate::read::{Admission, Door, ReadContext, Readout, read_report};
+use crate::read::{Door, ReadContext, Readout, read_report};
 
 const SEED: [u8; 32] = [7; 32];
 const REPORT: &[u8] = br#"{"v":1,"boot":"b","seq":1,"devices":[{"device":"d","at":"2019-11-05T08:00:00+08:00","quality":"N"}]}"#;
@@ -80,23 +81,9 @@ fn a_signature_is_verified_only_when_it_is_asked_for() {
     assert_eq!(reopen_report(&body).unwrap().report, REPORT);
 }
 
-struct Everything;
-
-impl Admission for Everything {
-    fn enterprise(&self, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn product(&self, _: Option<&str>, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn function_module(&self, _: &str, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-}
-
 fn read(body: &[u8]) -> Readout {
     let received_at = DateTime::from_timestamp(1_572_912_000, 0).unwrap();
-    read_report(body, &ReadContext { door: Door::Gateway, received_at, future_skew_s_max: 120, admission: &Everything })
+    read_report(body, &ReadContext { door: Door::Gateway, received_at, future_skew_s_max: 120, admission: &AdmittedBefore })
 }
 
 #[test]

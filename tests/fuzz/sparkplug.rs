@@ -9,7 +9,7 @@ use wire::json::Json;
 use wire::limits::{FAULTS_MAX, REPORT_BYTES_MAX};
 use wire::report::Instant;
 use wire::sparkplug::{Session, rebirth_request, state};
-use wire::{Admission, Door, FaultCode, ReadContext, read_report};
+use wire::{AdmittedBefore, Door, FaultCode, ReadContext, read_report};
 
 use super::{Target, report};
 
@@ -21,23 +21,6 @@ const FUTURE_SKEW_S_MAX: u32 = 120;
 const KINDS: [&str; 6] = ["NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH"];
 /// Of a birth, of what is left out and of why it is refused: each list is bounded; few more stand alone.
 const FAULTS_OF_A_MESSAGE_MAX: usize = 3 * FAULTS_MAX + 8;
-
-/// A register that admits everything.
-struct Everything;
-
-impl Admission for Everything {
-    fn enterprise(&self, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-
-    fn product(&self, _: Option<&str>, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-
-    fn function_module(&self, _: &str, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-}
 
 pub(crate) fn run(input: &[u8]) {
     let will = input.first().filter(|first| *first & 0x80 != 0).map(|_| bytes(NDEATH));
@@ -56,7 +39,7 @@ fn apply(session: &mut Session, topic: &str, payload: &[u8], received_at: Instan
     assert!(applied.faults.iter().all(|fault| FaultCode::ALL.contains(&fault.code) && !fault.detail.is_empty()), "{:?}", applied.faults);
     let Some(report) = applied.report else { return };
     assert!(report.len() <= REPORT_BYTES_MAX);
-    let context = ReadContext { door: Door::Gateway, received_at, future_skew_s_max: FUTURE_SKEW_S_MAX, admission: &Everything };
+    let context = ReadContext { door: Door::Gateway, received_at, future_skew_s_max: FUTURE_SKEW_S_MAX, admission: &AdmittedBefore };
     let readout = read_report(&report, &context);
     assert!(readout.report.is_ok(), "{:?}", readout.report);
     assert_eq!(original(&report), (topic.to_string(), payload.to_vec()));
@@ -113,7 +96,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    hex::decode(hex).unwrap()
 }
 
 /// Payloads of other implementations, as in `src/wire/sparkplug/golden.rs`.

@@ -5,7 +5,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use wire::identity::{MessageIdentity, Sender, identity_key};
 use wire::report::Instant;
-use wire::{Admission, Door, FaultCode, ReadContext, Report, read_report};
+use wire::{AdmittedBefore, Door, ReadContext, Report, read_report};
 
 const BODIES: [Body; 4] = [Body::Load, Body::Varied, Body::Usage, Body::Exact];
 
@@ -45,7 +45,7 @@ impl Body {
             Body::Usage => Door::Supplier,
             Body::Load | Body::Varied | Body::Exact => Door::Gateway,
         };
-        ReadContext { door, received_at: received_at(), future_skew_s_max: 120, admission: &Everything }
+        ReadContext { door, received_at: received_at(), future_skew_s_max: 120, admission: &AdmittedBefore }
     }
 
     fn report(self) -> Report {
@@ -73,20 +73,6 @@ fn usage(i: u16) -> String {
 
 fn received_at() -> Instant {
     "2019-11-05T00:01:00Z".parse().unwrap()
-}
-
-struct Everything;
-
-impl Admission for Everything {
-    fn enterprise(&self, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn product(&self, _: Option<&str>, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn function_module(&self, _: &str, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
 }
 
 /// Reading, and dropping what was read.

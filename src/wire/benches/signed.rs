@@ -6,7 +6,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use wire::cose::{Signed, SigningKey, seal};
 use wire::json::Json;
-use wire::{Admission, Door, FaultCode, PublicKey, ReadContext, Report, open_report, read_report};
+use wire::{AdmittedBefore, Door, PublicKey, ReadContext, Report, open_report, read_report};
 
 const GATEWAY: &str = "gw-1";
 
@@ -33,23 +33,9 @@ fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-struct Everything;
-
-impl Admission for Everything {
-    fn enterprise(&self, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn product(&self, _: Option<&str>, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-    fn function_module(&self, _: &str, _: &str) -> Result<(), (FaultCode, String)> {
-        Ok(())
-    }
-}
-
 fn read(body: &[u8]) -> Report {
     let received_at = DateTime::from_timestamp(1_572_940_800, 0).unwrap();
-    let context = ReadContext { door: Door::Gateway, received_at, future_skew_s_max: 120, admission: &Everything };
+    let context = ReadContext { door: Door::Gateway, received_at, future_skew_s_max: 120, admission: &AdmittedBefore };
     read_report(body, &context).report.unwrap()
 }
 
