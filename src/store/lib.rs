@@ -43,7 +43,7 @@ mod fact_tests;
 #[cfg(test)]
 mod run_tests;
 
-pub use block::{BlockBuilder, BlockError, Record, Vouched};
+pub use block::{BlockBuilder, BlockError, FinishedBlock, Record, Vouched};
 pub use checkpoint::Checkpoint;
 pub use connected::Countable;
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::block::BlockBuilder;
+use crate::block::{BlockBuilder, FinishedBlock};
 use crate::disk::{Disk, DiskFile};
 use crate::merkle::{Frontier, Hash};
 use crate::scan::{Scanned, Stretch, scan};
@@ -111,7 +111,7 @@ impl<D: Disk> Log<D> {
     /// durable position.
     pub fn append(&mut self, block: BlockBuilder) -> Result<u64, LogError> {
         let number = self.end.block();
-        let bytes = block.finish(number, &self.end.frontier.last_leaf());
+        let FinishedBlock { bytes, leaf } = block.finish(number, &self.end.frontier.last_leaf());
         let full = self.end.byte > 0 && self.end.byte + bytes.len() as u64 > self.options.segment_bytes;
         if full || self.file.is_none() {
             self.begin_segment()?;
@@ -125,7 +125,7 @@ impl<D: Disk> Log<D> {
             return Err(at(&path)(error));
         }
         self.end.byte += bytes.len() as u64;
-        self.end.frontier.push(&bytes);
+        self.end.frontier.push_hash(leaf);
         Ok(number)
     }
 

@@ -84,7 +84,12 @@ impl Frontier {
 }
 
 pub fn leaf_hash(leaf: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(leaf).finalize().into()
+    leaf_hash_of(&[leaf])
+}
+
+/// The hash of a leaf that stands in several places.
+pub fn leaf_hash_of(parts: &[&[u8]]) -> Hash {
+    parts.iter().fold(Sha256::new().chain_update([0]), |hash, part| hash.chain_update(part)).finalize().into()
 }
 
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::block::{self, BlockError, Record};
 use crate::disk::Disk;
 use crate::log::{LogError, LogPosition, at};
-use crate::merkle::{Frontier, leaf_hash};
+use crate::merkle::{Frontier, Hash, leaf_hash};
 use crate::segments::{read_segment, segment_path, segments};
 
 /// Blocks that cannot be read, and that sound ones follow.
@@ -149,8 +149,8 @@ impl<'a> Walk<'a> {
                 return Ok(Onward::Segment(number));
             }
             let fault = match sound_block(rest, number) {
-                Ok(block) => {
-                    scanned.end.frontier.push(block);
+                Ok((block, leaf)) => {
+                    scanned.end.frontier.push_hash(leaf);
                     grown(&scanned.end.frontier);
                     scanned.end.byte += block.len() as u64;
                     rest = &rest[block.len()..];
@@ -197,11 +197,10 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A whole block with the right number, of which every record can be read.
-fn sound_block(bytes: &[u8], number: u64) -> Result<&[u8], BlockError> {
+/// A whole block with the right number, of which every record can be read, and its leaf.
+fn sound_block(bytes: &[u8], number: u64) -> Result<(&[u8], Hash), BlockError> {
     let block = block::block_at(bytes, number)?;
-    block::records(block).try_for_each(|record| record.map(drop))?;
-    Ok(block)
+    Ok((block, block::leaf(block)?))
 }
 
 /// Takes leaves for damaged blocks: the last one's is named by the block that follows; of others only what stands there now is known.

@@ -125,7 +125,7 @@ mod tests {
             let body: Vec<u8> = (0..body_bytes).map(|i| (i as u64 * number % 251) as u8).collect();
             let sender = Sender::Gateway("g".into());
             builder.push(&Record { sender, enterprise: "e".into(), vouched: Vouched::Token, received_at_us: 1, body: &body });
-            bytes.extend(builder.finish(number, &[0; 32]));
+            bytes.extend(builder.finish(number, &[0; 32]).bytes);
         }
         bytes
     }

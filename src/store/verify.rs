@@ -156,7 +156,7 @@ mod tests {
         let mut builder = BlockBuilder::default();
         let sender = Sender::Gateway("g".into());
         builder.push(&Record { sender, enterprise: "e".into(), vouched: Vouched::Token, received_at_us: 1, body: &[b'y'; 200] });
-        let forged = builder.finish(0, &[0; 32]);
+        let forged = builder.finish(0, &[0; 32]).bytes;
         assert_eq!(forged.len(), block.len());
         std::fs::write(&path, [&forged, &content[forged.len()..]].concat()).unwrap();
         let sizes: Vec<_> =

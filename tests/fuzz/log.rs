@@ -72,7 +72,7 @@ fn record_bytes(blocks: &[&[u8]]) -> usize {
 fn accounts_for_every_block(pass: &Pass) {
     let mut told: Vec<_> = pass.scanned.damaged.iter().map(|damaged| damaged.blocks.clone()).collect();
     for block in &pass.blocks {
-        assert!(block.len() >= HEADER_BYTES && block.starts_with(b"SYB1") && block.len() == HEADER_BYTES + u32_at(block, 4));
+        assert!(block.len() >= HEADER_BYTES && is_magic(&block[..4]) && block.len() == HEADER_BYTES + u32_at(block, 4));
         assert_eq!(block_crc(block), u32_at(block, CRC_AT), "a block with a wrong checksum was handed on");
         let number = u64::from_le_bytes(block[8..16].try_into().unwrap());
         told.push(number..number + 1);
@@ -116,7 +116,7 @@ fn seals_alike(disk: &MemoryDisk) {
 
 fn right_blocks(content: &mut [u8]) {
     let mut at = 0;
-    while content.get(at..at + 4) == Some(b"SYB1") {
+    while content.get(at..at + 4).is_some_and(is_magic) {
         let Some(header) = content.get(at..at + HEADER_BYTES) else { return };
         let end = at + HEADER_BYTES + u32_at(header, 4);
         let Some(block) = content.get(at..end) else { return };
@@ -132,6 +132,11 @@ fn right_index(content: &mut [u8]) {
     let Some(index_at) = count_at.checked_sub(frames.saturating_mul(INDEX_ENTRY_BYTES)) else { return };
     let crc = crc32c::of(&[&content[index_at..count_at + 4]]).to_le_bytes();
     content[count_at + 4..].copy_from_slice(&crc);
+}
+
+/// Of blocks as they are written, and as they stand in older logs.
+fn is_magic(bytes: &[u8]) -> bool {
+    bytes == b"SYB2" || bytes == b"SYB1"
 }
 
 fn block_crc(block: &[u8]) -> usize {
@@ -156,7 +161,7 @@ fn block(n: u64) -> BlockBuilder {
 fn sound_segment(first_block: u64) -> Vec<u8> {
     let mut content = Vec::new();
     for number in first_block..first_block + BLOCKS {
-        content.extend(block(number).finish(number, &[number as u8; 32]));
+        content.extend(block(number).finish(number, &[number as u8; 32]).bytes);
     }
     content
 }
@@ -172,6 +177,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 const WORDS: &[&[u8]] = &[
+    b"SYB2",
     b"SYB1",
     b"SYZ1",
     b"\x00\x00\x00\x00\x00\x00\x00\x00",
