@@ -43,7 +43,10 @@ mod fact_tests;
 #[cfg(test)]
 mod run_tests;
 
-pub use block::{BlockBuilder, BlockError, FinishedBlock, Record, Vouched};
+pub use block::{
+    BlockBuilder, BlockError, FinishedBlock, HEADER_FIELDS_BYTES, Record, Vouched, block_at, block_number, is_whole, leaf as block_leaf,
+    leaf_of_records, record_count, record_of, records_with_bytes,
+};
 pub use checkpoint::Checkpoint;
 pub use connected::Countable;
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
@@ -53,7 +56,7 @@ pub use gateway_rows::{GapTotals, GatewaySummary};
 pub use heads::{HeadError, SignedHead};
 pub use keys::{ApiKey, KeyRole};
 pub use log::{Log, LogError, LogOptions, LogPosition, prepare_segment};
-pub use merkle::{Frontier, Hash};
+pub use merkle::{Frontier, Hash, leaf_hash, node_hash};
 pub use quarantine::{
     ACCEPTED, DUPLICATE, Pruned, QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, QuarantineLimits, QuarantinePage, REFUSED,
     RefusedMessage, Replayed,
