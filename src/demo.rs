@@ -11,6 +11,7 @@ use drive::history::{Doors, HISTORY_DAYS, SetClock, send_history};
 use drive::live::Live;
 use drive::world::{CARRIER, SUPPLIERS, World};
 use observe::Clock;
+use policy::reasons::Verdict;
 use serde_json::json;
 use store::{ApiKey, KeyRole, Store};
 use tokio::sync::watch;
@@ -78,8 +79,9 @@ impl Demo {
         let (machines, agents) = live.counts();
         say(&format!("{machines} 台 Modbus/TCP 设备由 {agents} 个采集代理轮询 / machines polled by agents"));
         say("判定全部服务券 / judging all vouchers");
-        for judged in service.monitor.judge_all(None).await? {
-            say(&format!("  {:<9} {}", judged.stored.voucher, verdict_text(&judged.stored.body)));
+        service.monitor.judge_all(None).await?;
+        for result in service.store.newest_results().await? {
+            say(&format!("  {:<9} {}", result.voucher, verdict_text(&result.verdict)));
         }
         say(&format!("用时 {:.0} 秒 / ready after {:.0} s", began.elapsed().as_secs_f64(), began.elapsed().as_secs_f64()));
         invite(&doors, &world, &keys, &config)?;
@@ -118,9 +120,8 @@ impl Keys {
     }
 }
 
-fn verdict_text(body: &str) -> String {
-    let result: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    result["verdict_text"].as_str().unwrap_or("").to_string()
+fn verdict_text(code: &str) -> &'static str {
+    Verdict::ALL.iter().find(|verdict| verdict.code() == code).map_or("", |verdict| verdict.text())
 }
 
 /// The link, and three things to try that work when pasted.

@@ -71,7 +71,7 @@ impl Monitor {
     async fn connected_one_by_one(&self, register: &Register, group: &Group<'_>) -> Result<Vec<u64>, JudgeError> {
         let mut connected = Vec::with_capacity(group.vouchers.len());
         for voucher in &group.vouchers {
-            let (facts, _) = self.facts_of(voucher, &group.window).await?;
+            let facts = self.facts_of(voucher, &group.window).await?;
             let row = self.row_of(register, voucher);
             connected.push(weigh(register, &group.rulebook.parameters, voucher, row, &group.window, &facts).connected());
         }

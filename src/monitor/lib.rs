@@ -1,11 +1,16 @@
 //! Decides when to judge, keeps every result, and tells of new ones. What a verdict is stands in `policy`.
 
+mod batch;
+mod concerned;
 mod connected;
 mod evidence;
 mod run;
 mod schedule;
+mod watch;
 
+pub use batch::Round;
 pub use connected::ConnectedDevices;
 pub use evidence::{Announce, EvidenceSource, FlushEvidence, FlushFailed};
 pub use run::{JudgeError, Judged, Monitor, MonitorParts};
-pub use schedule::watch;
+pub use schedule::{Effect, Event, Schedule};
+pub use watch::watch;

@@ -1,4 +1,4 @@
-//! Judging from the stored evidence, and storing what has changed.
+//! The monitor: one voucher on demand, all of them, trying out, and telling of results. Judging itself stands in `batch`.
 
 use std::sync::Arc;
 
@@ -7,13 +7,14 @@ use policy::calendar::Instant;
 use policy::catalogue::Catalogue;
 use policy::facts::VoucherFacts;
 use policy::in_force::Versions;
-use policy::judge::{Case, Judgement, judge};
+use policy::judge::Judgement;
 use policy::register::{Register, Voucher};
-use policy::result::{EvidenceRef, MonitoringResult};
+use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
-use policy::window::{Window, window};
-use store::{LogPosition, NewResult, RegisterState, Store, StoreError, StoredResult};
+use policy::window::Window;
+use store::{RegisterState, Store, StoreError, StoredResult};
 
+use crate::batch::{Round, on_every_core};
 use crate::evidence::{Announce, EvidenceSource, FlushFailed};
 
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,10 @@ pub enum JudgeError {
     /// The log's tail was read from an older checkpoint: read it again.
     #[error("the checkpoint has moved on")]
     CheckpointMoved,
+    #[error("other processes keep storing results of this voucher")]
+    Overtaken,
+    #[error("judging was stopped")]
+    Stopped,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -64,30 +69,31 @@ impl Monitor {
     /// says anything new.
     pub async fn judge_voucher(&self, voucher: &str, as_of: Option<Instant>) -> Result<Judged, JudgeError> {
         self.up_to_date().await?;
-        self.judge_and_store(voucher, as_of).await
+        let mut judged = self.judge_and_store(&[voucher], as_of).await?;
+        judged.pop().unwrap_or_else(|| Err(JudgeError::UnknownVoucher(voucher.to_string())))
     }
 
-    /// Judges every voucher, in order of their id.
-    pub async fn judge_all(&self, as_of: Option<Instant>) -> Result<Vec<Judged>, JudgeError> {
-        let register = self.up_to_date().await?;
-        let mut all = Vec::with_capacity(register.vouchers.len());
-        for voucher in register.vouchers.keys() {
-            match self.judge_and_store(voucher, as_of).await {
-                Ok(judged) => all.push(judged),
-                // The others are judged all the same; a voucher removed meanwhile is no fault.
-                Err(JudgeError::UnknownVoucher(_)) => {}
-                Err(error) => tracing::error!(voucher, %error, "a voucher could not be judged"),
-            }
-        }
-        Ok(all)
+    /// Judges every voucher.
+    pub async fn judge_all(&self, as_of: Option<Instant>) -> Result<Round, JudgeError> {
+        self.parts().register.refresh().await?;
+        let vouchers: Vec<String> = self.parts().register.register().vouchers.keys().cloned().collect();
+        self.judge_round(vouchers, as_of).await
     }
 
     /// Judges without storing anything, under another rulebook if one is given.
     pub async fn try_out(&self, voucher: &str, as_of: Option<Instant>, rulebook: Option<&Rulebook>) -> Result<Judgement, JudgeError> {
         let register = self.up_to_date().await?;
         let as_of = as_of.unwrap_or_else(|| self.0.clock.now());
-        let voucher = find(&register, voucher)?;
-        Ok(self.judgement(&register, voucher, as_of, rulebook).await?.0)
+        find(&register, voucher)?;
+        let rulebook = rulebook.cloned().map(Arc::new);
+        let rulebooks = rulebook.clone().map(|rulebook| [rulebook]);
+        let grounds = self.grounds(&register, &[find(&register, voucher)?], as_of, rulebooks.as_ref().map(|all| &all[..])).await?;
+        let monitor = self.clone();
+        let mut answers = on_every_core(grounds, vec![voucher.to_string()], move |grounds, facts, voucher| {
+            monitor.judgement(grounds, facts, find(&grounds.register, voucher)?, as_of, rulebook.as_deref())
+        })
+        .await?;
+        answers.pop().unwrap_or_else(|| Err(JudgeError::UnknownVoucher(voucher.to_string())))
     }
 
     /// Brings facts and register up to date.
@@ -99,81 +105,14 @@ impl Monitor {
         Ok(self.0.register.register())
     }
 
-    /// What was accepted for a voucher, and the checkpoint that it was read from.
-    pub(crate) async fn facts_of(&self, voucher: &Voucher, window: &Window) -> Result<(VoucherFacts, LogPosition), JudgeError> {
+    /// What was accepted for a voucher.
+    pub(crate) async fn facts_of(&self, voucher: &Voucher, window: &Window) -> Result<VoucherFacts, JudgeError> {
         let tail = match &self.0.evidence {
             EvidenceSource::Live(_) => None,
-            EvidenceSource::Tail { facts, .. } => Some(&**facts),
+            EvidenceSource::Tail { facts, .. } => Some(facts.clone()),
         };
         let days = (window.from, window.to);
-        Ok(self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, days, tail).await?)
-    }
-
-    async fn judgement(
-        &self,
-        register: &Register,
-        voucher: &Voucher,
-        as_of: Instant,
-        rulebook: Option<&Rulebook>,
-    ) -> Result<(Judgement, EvidenceRef), JudgeError> {
-        let _timer = self.0.metrics.judge_seconds.start_timer();
-        let rulebook = rulebook.unwrap_or_else(|| self.0.rulebooks.in_force(voucher.applied_at));
-        let catalogue = self.0.catalogues.in_force(voucher.applied_at);
-        let window = window(voucher, rulebook, as_of);
-        let (mut facts, checkpoint) = self.facts_of(voucher, &window).await?;
-        self.0.store.add_refusal_facts(&mut facts, &voucher.enterprise, (window.from, window.to)).await?;
-        let position = match &self.0.evidence {
-            EvidenceSource::Live(_) => &checkpoint,
-            EvidenceSource::Tail { from, .. } if *from != checkpoint => return Err(JudgeError::CheckpointMoved),
-            EvidenceSource::Tail { to, .. } => to,
-        };
-        let evidence = EvidenceRef { log_size: position.block(), root: format!("sha256:{}", hex::encode(position.root())) };
-        Ok((judge(&Case { register, rulebook, catalogue, voucher, as_of, facts: &facts }), evidence))
-    }
-
-    async fn judge_and_store(&self, voucher: &str, as_of: Option<Instant>) -> Result<Judged, JudgeError> {
-        // One at a time, from looking at the grounds to storing: a result never supersedes one that stands on newer grounds.
-        let _one_at_a_time = self.0.judging.lock().await;
-        let now = self.0.clock.now();
-        let register = &self.0.register.register();
-        let voucher = find(register, voucher)?;
-        let (Judgement { mut result, explanation }, evidence) = self.judgement(register, voucher, as_of.unwrap_or(now), None).await?;
-        let verdict = result.verdict.code();
-        self.0.metrics.judgements.with_label_values(&[verdict]).inc();
-        result.judged_at = now;
-        result.evidence = evidence;
-        let explanation = serde_json::to_string(&explanation).map_err(unwritable)?;
-        let new = NewResult { voucher: voucher.id.clone(), verdict: verdict.to_string(), judged_at: now, explanation };
-        // A cut-off of "now" moves on by itself; that alone is no change. One that was asked for, or set by the request, is.
-        let floating = as_of.is_none() && voucher.redeem_at.is_none_or(|redeem_at| redeem_at > now);
-        let mut added = false;
-        let stored = self
-            .0
-            .store
-            .add_result(&new, |newest, sequence| {
-                let previous =
-                    newest.map(|newest| serde_json::from_str::<MonitoringResult>(&newest.body)).transpose().map_err(unreadable)?;
-                let unchanged = previous.as_ref().is_some_and(|previous| {
-                    // Another process has judged on newer evidence meanwhile.
-                    if previous.evidence.log_size > result.evidence.log_size {
-                        return true;
-                    }
-                    previous.judgement_hash == result.judgement_hash || (floating && previous.same_but_for_cut_off(&result))
-                });
-                if unchanged {
-                    return Ok(None);
-                }
-                result.sequence = sequence.unsigned_abs();
-                result.supersedes = previous.map(|previous| previous.sequence);
-                added = true;
-                serde_json::to_string(&result).map(Some).map_err(unwritable)
-            })
-            .await?;
-        if added {
-            self.0.metrics.results.inc();
-            self.announce(register, voucher, &result);
-        }
-        Ok(Judged { stored, new: added })
+        Ok(self.0.store.voucher_facts(&voucher.enterprise, &voucher.product, days, tail).await?.0)
     }
 
     /// Tells the newest results again, as after a start: retained messages live in memory.
@@ -188,7 +127,7 @@ impl Monitor {
         Ok(())
     }
 
-    fn announce(&self, register: &Register, voucher: &Voucher, result: &MonitoringResult) {
+    pub(crate) fn announce(&self, register: &Register, voucher: &Voucher, result: &MonitoringResult) {
         let Some(announce) = &self.0.announce else { return };
         let gateways: Vec<String> = register
             .gateways
@@ -201,14 +140,14 @@ impl Monitor {
     }
 }
 
-fn find<'r>(register: &'r Register, voucher: &str) -> Result<&'r Voucher, JudgeError> {
+pub(crate) fn find<'r>(register: &'r Register, voucher: &str) -> Result<&'r Voucher, JudgeError> {
     register.vouchers.get(voucher).ok_or_else(|| JudgeError::UnknownVoucher(voucher.to_string()))
 }
 
-fn unreadable(error: serde_json::Error) -> StoreError {
+pub(crate) fn unreadable(error: serde_json::Error) -> StoreError {
     StoreError::Stored { what: "result", detail: error.to_string() }
 }
 
-fn unwritable(error: serde_json::Error) -> StoreError {
+pub(crate) fn unwritable(error: serde_json::Error) -> StoreError {
     StoreError::Stored { what: "result", detail: format!("it cannot be written: {error}") }
 }

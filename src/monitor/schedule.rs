@@ -1,49 +1,122 @@
-//! Judging by itself: after new evidence, after a change of the register, and when a day ends.
+//! When to judge what. This half decides: it knows no runtime, and is given events and the time. `watch` waits for the events and
+//! does what comes of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use policy::calendar::{Day, day_of};
-use store::LogPosition;
-use tokio::sync::watch as channel;
+use chrono::TimeDelta;
+use policy::calendar::{Day, Instant, day_of, day_start};
+use policy::register::{Register, Voucher};
 
-use crate::run::{JudgeError, Monitor};
+use crate::concerned::concerned;
 
-/// What the last round of judging stood on.
-#[derive(PartialEq)]
-struct Grounds {
-    position: LogPosition,
-    refusals_revision: i64,
-    register_revision: i64,
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Facts about these enterprises were accepted, or refused in a way that a finding tells of.
+    Evidence(BTreeSet<String>),
+    /// The register has changed, and is this one now.
+    Register(Arc<Register>),
+    /// Time has passed.
+    Time,
+    /// The round that was asked for has ended; these vouchers could not be judged.
+    Ended { failed: BTreeSet<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Judge these vouchers in one round, and tell when it has ended.
+    Judge(BTreeSet<String>),
+}
+
+/// What is to be judged, and when. It begins with everything: rulebook, catalogue or program may be others than before.
+pub struct Schedule {
+    register: Arc<Register>,
+    due: BTreeSet<String>,
+    judging: bool,
+    /// No round begins before.
+    not_before: Instant,
+    every: TimeDelta,
+    /// The day up to which vouchers without a redemption request were judged.
     day: Day,
+    /// Instants to come at which judgements change by themselves.
+    turns: BTreeMap<Instant, BTreeSet<String>>,
 }
 
-/// Judges all vouchers whenever evidence, what findings know of refusals, register or day have changed since the last round, at most
-/// every `every`.
-pub async fn watch(monitor: Monitor, every: Duration, mut stopping: channel::Receiver<bool>) {
-    let mut judged_on = None;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+impl Schedule {
+    pub fn new(register: Arc<Register>, every: Duration, now: Instant) -> Schedule {
+        Schedule {
+            due: register.vouchers.keys().cloned().collect(),
+            judging: false,
+            not_before: now,
+            every: TimeDelta::from_std(every).unwrap_or(TimeDelta::MAX),
+            day: day_of(now),
+            turns: turns(&register, now),
+            register,
         }
-        match round(&monitor, &judged_on).await {
-            Ok(grounds) => judged_on = Some(grounds),
-            Err(error) => tracing::warn!(%error, "vouchers could not be judged; it is tried again"),
+    }
+
+    /// What comes of an event. Changes gather while a round is under way, and are judged together in the next.
+    pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        match event {
+            Event::Evidence(enterprises) => {
+                let vouchers = self.register.vouchers.values().filter(|voucher| enterprises.contains(&voucher.enterprise));
+                self.due.extend(vouchers.map(|voucher| voucher.id.clone()));
+            }
+            Event::Register(register) => {
+                self.due.extend(concerned(&self.register, &register));
+                self.due.retain(|voucher| register.vouchers.contains_key(voucher));
+                self.turns = turns(&register, now);
+                self.register = register;
+            }
+            Event::Time => {}
+            Event::Ended { failed } => {
+                self.judging = false;
+                self.due.extend(failed);
+            }
         }
+        self.take_turns(now);
+        if self.judging || self.due.is_empty() || now < self.not_before {
+            return Vec::new();
+        }
+        self.judging = true;
+        self.not_before = now + self.every;
+        vec![Effect::Judge(std::mem::take(&mut self.due))]
+    }
+
+    /// What has become due since the last event: cut-offs reached, deadlines passed, a day begun.
+    fn take_turns(&mut self, now: Instant) {
+        while let Some(first) = self.turns.first_entry().filter(|first| *first.key() <= now) {
+            self.due.extend(first.remove());
+        }
+        let today = day_of(now);
+        if today != self.day {
+            self.day = today;
+            let open = self.register.vouchers.values().filter(|voucher| voucher.redeem_at.is_none_or(|at| at > now));
+            self.due.extend(open.map(|voucher| voucher.id.clone()));
+        }
+    }
+
+    /// When to apply `Time` at the latest, if nothing happens before.
+    pub fn wake_at(&self) -> Instant {
+        let midnight = self.day.succ_opt().map_or(Instant::MAX_UTC, day_start);
+        let turn = self.turns.keys().next().copied().unwrap_or(Instant::MAX_UTC);
+        let due = if self.due.is_empty() || self.judging { Instant::MAX_UTC } else { self.not_before };
+        midnight.min(turn).min(due)
     }
 }
 
-async fn round(monitor: &Monitor, judged_on: &Option<Grounds>) -> Result<Grounds, JudgeError> {
-    let parts = monitor.parts();
-    let grounds = Grounds {
-        position: parts.store.checkpoint_position().await?,
-        refusals_revision: parts.store.refusal_facts_revision().await?,
-        register_revision: parts.store.register_revision().await?,
-        day: day_of(parts.clock.now()),
+/// Cut-offs to come; the first instant after a redemption deadline, when R10 begins to say something else.
+fn turns(register: &Register, now: Instant) -> BTreeMap<Instant, BTreeSet<String>> {
+    let mut turns: BTreeMap<Instant, BTreeSet<String>> = BTreeMap::new();
+    let deadline = |voucher: &Voucher| {
+        let period = register.periods.get(voucher.period.as_ref()?)?;
+        Some(period.redeem_to + TimeDelta::microseconds(1))
     };
-    if judged_on.as_ref() != Some(&grounds) {
-        let new = monitor.judge_all(None).await?.iter().filter(|judged| judged.new).count();
-        tracing::info!(new, "vouchers judged");
+    for voucher in register.vouchers.values() {
+        for at in [voucher.redeem_at, deadline(voucher)].into_iter().flatten().filter(|at| *at > now) {
+            turns.entry(at).or_default().insert(voucher.id.clone());
+        }
     }
-    Ok(grounds)
+    turns
 }

@@ -15,6 +15,7 @@ use crate::run_file::{Run, RunError, Runs, remove};
 use crate::run_set::{Family, change_list, listed};
 use crate::sequence_rows::{Sequences, gather, merge_sequences};
 use crate::sql::{Store, StoreError};
+use crate::touched::EnterprisesOfKeys;
 
 /// What one stretch of the log adds: facts, identities, and where the stretch ends.
 pub struct Checkpoint {
@@ -29,7 +30,8 @@ impl Store {
     pub async fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         self.wait_for_merges().await;
         let _writing = self.runs.writing()?;
-        let runs = self.write_runs(&checkpoint.facts, &checkpoint.identities)?;
+        let mut enterprises = EnterprisesOfKeys::default();
+        let runs = self.write_runs(&checkpoint.facts, &checkpoint.identities, &mut enterprises)?;
         self.commit_runs(&runs, async |connection| {
             let mut sequences = Sequences::new();
             gather(&mut sequences, checkpoint.identities.iter().flat_map(|claims| claims.boots()));
@@ -40,16 +42,29 @@ impl Store {
             Ok(Some(Vec::new()))
         })
         .await?;
+        let clocks = checkpoint.facts.clocks.keys().map(|key| key.enterprise.to_string());
+        self.touched.add(enterprises.found().into_iter().chain(clocks).collect());
         self.begin_merges();
         Ok(())
     }
 
     /// Writes runs that stand in no list yet.
-    pub(crate) fn write_runs(&self, facts: &Facts, identities: &[Arc<Claims>]) -> Result<Runs, StoreError> {
+    pub(crate) fn write_runs(
+        &self,
+        facts: &Facts,
+        identities: &[Arc<Claims>],
+        enterprises: &mut EnterprisesOfKeys,
+    ) -> Result<Runs, StoreError> {
         let mut runs = Runs::new();
         let written = (|| {
             if facts.has_records() {
-                runs.push(self.write_run(Family::Facts, 0, |put| facts.records(put))?);
+                let write = |put: &mut PutRecord<'_, RunError>| {
+                    facts.records(&mut |key, value| {
+                        enterprises.note(key)?;
+                        put(key, value)
+                    })
+                };
+                runs.push(self.write_run(Family::Facts, 0, write)?);
             }
             if !identities.is_empty() {
                 let ids = identities.iter().map(|claims| claims.id_count() as u64).sum();

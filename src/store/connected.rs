@@ -29,7 +29,7 @@ impl Store {
         countable: Countable,
         places: usize,
     ) -> Result<Vec<u64>, StoreError> {
-        let runs = self.facts_at_checkpoint(None).await?.runs;
+        let runs = self.facts_at_checkpoint(&[]).await?.runs;
         let (rule, countable) = (Arc::new(Rule::of(parameters, window)), Arc::new(countable));
         let parts = parts(&runs, std::thread::available_parallelism().map_or(1, usize::from))?;
         let threads: Vec<_> = parts

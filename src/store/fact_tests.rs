@@ -24,6 +24,7 @@ use wire::report::{DeviceEntry, Event, Quality, UsageEntry};
 use crate::facts_read::{FactsDigest, Tail, facts_digest};
 use crate::log::LogPosition;
 use crate::run_set::Family;
+use crate::touched::EnterprisesOfKeys;
 use crate::{Checkpoint, Countable, Store, StoreError};
 
 const ENTERPRISES: [&str; 3] = ["91440101MA5XXXXXX1", "91440101MA5XXXXXX2", "914401"];
@@ -79,11 +80,11 @@ fn checkpoint(facts: Facts, block: u64) -> Checkpoint {
 async fn unstored(facts: &Facts, enterprise: &str, product: &str, days: (Day, Day)) -> VoucherFacts {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    store.voucher_facts(enterprise, product, days, Some(&Tail::of(facts))).await.unwrap().0
+    store.voucher_facts(enterprise, product, days, Some(Arc::new(Tail::of(facts)))).await.unwrap().0
 }
 
 async fn digest(store: &Store) -> FactsDigest {
-    facts_digest(&store.facts_at_checkpoint(None).await.unwrap().runs).unwrap()
+    facts_digest(&store.facts_at_checkpoint(&[]).await.unwrap().runs).unwrap()
 }
 
 fn files(dir: &Path) -> BTreeSet<String> {
@@ -114,12 +115,12 @@ async fn facts_of_any_enterprise_and_days_are_the_same_however_they_were_checkpo
             assert_eq!(store.checkpoint_position().await.unwrap(), position(block));
         }
     }
-    let tail = Tail::of(&stretch);
+    let tail = Arc::new(Tail::of(&stretch));
     for enterprise in ENTERPRISES {
         for product in ["P-0", "P-1", "P-2"] {
             for (from, to) in [(40, 0), (20, 3), (5, 5), (90, 60)] {
                 let days = (day_of(now() - TimeDelta::days(from)), day_of(now() - TimeDelta::days(to)));
-                let (stored, at) = store.voucher_facts(enterprise, product, days, Some(&tail)).await.unwrap();
+                let (stored, at) = store.voucher_facts(enterprise, product, days, Some(tail.clone())).await.unwrap();
                 assert_eq!(stored, unstored(&all, enterprise, product, days).await, "{enterprise} {product} {days:?}");
                 assert_eq!((at, stored.devices.is_empty()), (position(block), from == 90));
             }
@@ -179,7 +180,7 @@ async fn what_was_left_over_is_removed_at_the_next_start_unless_somebody_is_writ
     let before = files(dir.path());
     // Killed between the file and the transaction.
     let writing = store.runs.writing().unwrap();
-    let orphans = store.write_runs(&facts, &[]).unwrap();
+    let orphans = store.write_runs(&facts, &[], &mut EnterprisesOfKeys::default()).unwrap();
     let orphan = orphans[0].name().to_string();
     Store::open(dir.path()).await.unwrap().close().await;
     assert!(files(dir.path()).contains(&orphan), "somebody is writing");
@@ -391,7 +392,7 @@ async fn connected_devices_of_all_enterprises_are_those_that_the_judge_counts_at
         }
         store.write_checkpoint(&checkpoint(stretch, block)).await.unwrap();
     }
-    let everything = Tail::of(&all);
+    let everything = Arc::new(Tail::of(&all));
     let empty_dir = tempfile::tempdir().unwrap();
     let empty = Store::open(empty_dir.path()).await.unwrap();
     let devices = |place: usize| (0..6).map(move |device| (format!("SN-{device}"), vec![place, ENTERPRISES.len()])).collect();
@@ -417,7 +418,7 @@ async fn connected_devices_of_all_enterprises_are_those_that_the_judge_counts_at
             let counts = store.count_connected(&rulebook.parameters, &window, countable.clone(), places).await.unwrap();
             let mut expected = vec![0; places];
             for (place, enterprise) in ENTERPRISES.into_iter().enumerate() {
-                let facts = empty.voucher_facts(enterprise, "P", (window.from, window.to), Some(&everything));
+                let facts = empty.voucher_facts(enterprise, "P", (window.from, window.to), Some(everything.clone()));
                 let connected = judged(&facts.await.unwrap().0, &rulebook, &window);
                 expected[place] = connected;
                 // One more counts everybody's.

@@ -1,9 +1,9 @@
 //! Reading facts: those of one enterprise and product, and the digest of all.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use policy::calendar::Day;
-use policy::facts::{ClockDay, VoucherFacts};
+use policy::facts::VoucherFacts;
 use sha2::{Digest, Sha256};
 use tally::{
     Clocks, DecodeError, Facts, Key, KeyParts, day_number, decode_carrier, decode_device_day, decode_usage, kind, merge_carrier_day,
@@ -11,6 +11,7 @@ use tally::{
 };
 
 use crate::checkpoint::read_position;
+use crate::facts_many::{ByEnterprise, FactsReader, Wanted};
 use crate::gateway_rows::{add_clock_tail, stored_clocks};
 use crate::log::LogPosition;
 use crate::run_file::{Run, RunError, Runs};
@@ -70,49 +71,37 @@ impl Store {
         enterprise: &str,
         product: &str,
         days: (Day, Day),
-        tail: Option<&Tail>,
+        tail: Option<Arc<Tail>>,
     ) -> Result<(VoucherFacts, LogPosition), StoreError> {
-        let ranges = ranges(enterprise, product, days);
-        let AtCheckpoint { runs, position, clocks } = self.facts_at_checkpoint(Some((enterprise, days))).await?;
-        let wanted = ranges.clone();
+        let wanted = Wanted { enterprise: enterprise.to_string(), product: product.to_string(), days };
+        let facts = self.facts_of_many(std::slice::from_ref(&wanted), tail).await?;
         let read = tokio::task::spawn_blocking(move || {
-            let mut facts = VoucherFacts { clocks, ..VoucherFacts::default() };
-            runs.iter().try_for_each(|run| wanted.iter().try_for_each(|range| range.read(run, &mut facts)))?;
-            Ok::<_, RunError>(facts)
+            let read = facts.read(&wanted, &mut FactsReader::default())?;
+            Ok::<_, StoreError>((read, facts.position().clone()))
         });
-        let mut facts = read.await.map_err(|_| RunError::Stopped)??;
-        if let Some(tail) = tail {
-            for (key, value) in ranges.iter().flat_map(|range| tail.range(&range.from, &range.until)) {
-                take(&mut facts, key, value).map_err(RunError::from)?;
-            }
-            add_clock_tail(&mut facts, enterprise, days, &tail.clocks);
-        }
-        Ok((facts, position))
+        read.await.map_err(|_| RunError::Stopped)?
     }
 
-    /// The runs of facts, open, with what belongs to them; `clocks_of`: whose clocks, and of which days.
-    pub(crate) async fn facts_at_checkpoint(&self, clocks_of: Option<(&str, (Day, Day))>) -> Result<AtCheckpoint, StoreError> {
+    /// The runs of facts, open, with the clocks that belong to what is wanted.
+    pub(crate) async fn facts_at_checkpoint(&self, wanted: &[Wanted]) -> Result<AtCheckpoint, StoreError> {
         for _ in 1..TRIES {
-            match self.try_facts_at_checkpoint(clocks_of).await {
+            match self.try_facts_at_checkpoint(wanted).await {
                 // Merged away by another process since the list was read.
                 Err(StoreError::Run(RunError::Gone(_))) => {}
                 read => return read,
             }
         }
-        self.try_facts_at_checkpoint(clocks_of).await
+        self.try_facts_at_checkpoint(wanted).await
     }
 
-    async fn try_facts_at_checkpoint(&self, clocks_of: Option<(&str, (Day, Day))>) -> Result<AtCheckpoint, StoreError> {
+    async fn try_facts_at_checkpoint(&self, wanted: &[Wanted]) -> Result<AtCheckpoint, StoreError> {
         // One transaction: all of it belongs together.
         let mut transaction = self.readers.begin().await?;
         let position = read_position(&mut transaction).await?;
         let listed = listed(&mut transaction).await?;
-        let clocks = match clocks_of {
-            Some((enterprise, days)) => stored_clocks(&mut transaction, enterprise, days).await?,
-            None => BTreeMap::new(),
-        };
+        let enterprises = if wanted.is_empty() { ByEnterprise::new() } else { stored_clocks(&mut transaction, wanted).await? };
         transaction.rollback().await?;
-        Ok(AtCheckpoint { runs: self.runs.opened(Family::Facts, &listed)?, position, clocks })
+        Ok(AtCheckpoint { runs: self.runs.opened(Family::Facts, &listed)?, position, enterprises })
     }
 }
 
@@ -120,18 +109,26 @@ impl Store {
 pub(crate) struct AtCheckpoint {
     pub(crate) runs: Runs,
     pub(crate) position: LogPosition,
-    pub(crate) clocks: BTreeMap<(String, Day), ClockDay>,
+    pub(crate) enterprises: ByEnterprise,
+}
+
+/// Adds what the log holds after the checkpoint.
+pub(crate) fn add_tail(facts: &mut VoucherFacts, tail: &Tail, wanted: &Wanted, ranges: &[Range]) -> Result<(), DecodeError> {
+    for (key, value) in ranges.iter().flat_map(|range| tail.range(&range.from, &range.until)) {
+        take(facts, key, value)?;
+    }
+    add_clock_tail(facts, &wanted.enterprise, wanted.days, &tail.clocks);
+    Ok(())
 }
 
 /// A range of keys of one kind.
-#[derive(Clone)]
-struct Range {
+pub(crate) struct Range {
     kind: u8,
     from: Vec<u8>,
     until: Vec<u8>,
 }
 
-fn ranges(enterprise: &str, product: &str, days: (Day, Day)) -> [Range; 3] {
+pub(crate) fn ranges(enterprise: &str, product: &str, days: (Day, Day)) -> [Range; 3] {
     let (from, until) = (day_number(days.0), day_number(days.1).saturating_add(1));
     [kind::CARRIER_DAY, kind::DEVICE_DAY, kind::USAGE_DAY].map(|kind| {
         let mut owner = Key::default();
@@ -145,11 +142,18 @@ fn ranges(enterprise: &str, product: &str, days: (Day, Day)) -> [Range; 3] {
 }
 
 impl Range {
-    fn read(&self, run: &std::sync::Arc<Run>, facts: &mut VoucherFacts) -> Result<(), RunError> {
+    /// `scan` is where the last range of this kind ended in the run.
+    pub(crate) fn read(&self, run: &Arc<Run>, scan: &mut Option<Scan>, facts: &mut VoucherFacts) -> Result<(), RunError> {
         if !run.has_kind(self.kind) {
             return Ok(());
         }
-        let mut scan = Scan::new(run, &self.from, &self.until, READ_AHEAD_BYTES)?;
+        let scan = match scan {
+            Some(scan) => {
+                scan.go_to(&self.from, &self.until)?;
+                scan
+            }
+            None => scan.insert(Scan::new(run, &self.from, &self.until, READ_AHEAD_BYTES)?),
+        };
         while scan.next()? {
             take(facts, scan.key(), scan.value())?;
         }

@@ -1,6 +1,6 @@
 //! What gateways have sent, in short, and how their clocks stand.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use policy::calendar::{Day, read_day};
@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use tally::{ClockKey, Clocks, decode_clock_day, decode_ranges, encode_clock_day, merge_clock_day};
 
+use crate::facts_many::{ByEnterprise, Wanted};
 use crate::sequence_rows::ROWS_MAX;
 use crate::sql::{Store, StoreError};
 
@@ -107,19 +108,32 @@ pub(crate) async fn merge_clock_rows(connection: &mut SqliteConnection, clocks: 
     Ok(())
 }
 
-/// Clocks of an enterprise's gateways, by gateway and day of receipt.
-pub(crate) async fn stored_clocks(
-    connection: &mut SqliteConnection,
-    enterprise: &str,
-    days: (Day, Day),
-) -> Result<BTreeMap<(String, Day), ClockDay>, StoreError> {
-    let rows = sqlx::query("SELECT gateway, day, facts FROM clock_day WHERE enterprise = ? AND day BETWEEN ? AND ?")
-        .bind(enterprise)
-        .bind(days.0.to_string())
-        .bind(days.1.to_string())
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(|row| Ok(((row.try_get("gateway")?, day_column(row)?), decode_clock_day(row.try_get("facts")?)?))).collect()
+/// Clocks of these enterprises' gateways, over all days that are wanted of anybody.
+pub(crate) async fn stored_clocks(connection: &mut SqliteConnection, wanted: &[Wanted]) -> Result<ByEnterprise, StoreError> {
+    let (asked, from, to) = asked_for(wanted);
+    let rows = sqlx::query(
+        "SELECT clock_day.enterprise, gateway, day, facts FROM json_each(?) AS asked
+         CROSS JOIN clock_day ON clock_day.enterprise = asked.value AND day BETWEEN ? AND ?",
+    )
+    .bind(asked)
+    .bind(from)
+    .bind(to)
+    .fetch_all(connection)
+    .await?;
+    let mut by = ByEnterprise::new();
+    for row in &rows {
+        let of_enterprise = by.entry(row.try_get("enterprise")?).or_default();
+        of_enterprise.clocks.insert((row.try_get("gateway")?, day_column(row)?), decode_clock_day(row.try_get("facts")?)?);
+    }
+    Ok(by)
+}
+
+/// The enterprises as a JSON list, each once, and the first and last day that is wanted of any.
+pub(crate) fn asked_for(wanted: &[Wanted]) -> (String, String, String) {
+    let enterprises: BTreeSet<&str> = wanted.iter().map(|one| one.enterprise.as_str()).collect();
+    let from = wanted.iter().map(|one| one.days.0).min().unwrap_or_default();
+    let to = wanted.iter().map(|one| one.days.1).max().unwrap_or_default();
+    (json!(enterprises).to_string(), from.to_string(), to.to_string())
 }
 
 /// Puts these in the place of all that is kept.

@@ -8,6 +8,7 @@ mod claims_index;
 mod connected;
 mod directory;
 mod disk;
+mod facts_many;
 mod facts_read;
 mod filter;
 mod gateway_rows;
@@ -36,6 +37,7 @@ mod segments;
 mod sequence_rows;
 mod signing;
 mod sql;
+mod touched;
 mod verify;
 
 #[cfg(test)]
@@ -51,6 +53,7 @@ pub use checkpoint::Checkpoint;
 pub use connected::Countable;
 pub use directory::{Directory, GatewayEntry, ProductEntry, RegisterState};
 pub use disk::{Disk, DiskFile, OsDisk};
+pub use facts_many::{FactsOfMany, FactsReader, Wanted};
 pub use facts_read::{FactsDigest, Tail};
 pub use gateway_rows::{GapTotals, GatewaySummary};
 pub use heads::{HeadError, SignedHead};
@@ -63,7 +66,7 @@ pub use quarantine::{
 };
 pub use rebuild::Rebuild;
 pub use receipt_rows::ReceiptBoot;
-pub use refusal_facts::Conflict;
+pub use refusal_facts::{Conflict, RefusalRevision};
 pub use register_import::{Changes as RegisterChanges, RegisterFault, RowMap, check as check_register};
 pub use register_rows::ImportError;
 pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};

@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 
 use policy::calendar::read_day;
-use policy::facts::VoucherFacts;
 use wire::FaultCode;
 use wire::identity::MessageIdentity;
 
 use super::*;
+use crate::RefusalRevision;
 
 struct Fixture {
     store: Store,
@@ -162,13 +162,12 @@ async fn conflicts_are_counted_once_for_equal_contents_and_outlive_their_entries
     }
     assert_eq!(fixture.prune(1, 0, 90).await.by_age, 5);
     let days = (read_day("2019-11-05").unwrap(), read_day("2019-12-04").unwrap());
-    let mut facts = VoucherFacts::default();
-    fixture.store.add_refusal_facts(&mut facts, "E", days).await.unwrap();
+    let mut facts = fixture.store.voucher_facts("E", "P", days, None).await.unwrap().0;
     let found = facts.conflicts.remove(&("gateway".into(), "gw-1".into())).unwrap();
     assert_eq!((found.identities, found.contents, found.days), (2, 3, 3));
     assert_eq!(found.some, ["boot \"b\", seq 1", "boot \"b\", seq 2"]);
     assert_eq!(found.positions, [4, 3, 1]);
-    fixture.store.add_refusal_facts(&mut facts, "F", days).await.unwrap();
+    facts = fixture.store.voucher_facts("F", "P", days, None).await.unwrap().0;
     assert!(facts.conflicts.is_empty());
 }
 
@@ -183,11 +182,13 @@ async fn a_gateway_refused_for_the_future_is_noted_by_day_and_others_are_not() {
         }
     }
     let day = |text: &str| read_day(text).unwrap();
-    let mut facts = VoucherFacts::default();
-    fixture.store.add_refusal_facts(&mut facts, "E", (day("2019-11-01"), day("2019-11-30"))).await.unwrap();
+    let days = (day("2019-11-01"), day("2019-11-30"));
+    let facts = fixture.store.voucher_facts("E", "P", days, None).await.unwrap().0;
     assert_eq!(facts.future_refusals, [("gw-1".into(), day("2019-11-05")), ("gw-1".into(), day("2019-11-08"))].into());
     assert_eq!(fixture.store.newest_future_refusals(&["gw-1"]).await.unwrap()["gw-1"], day("2019-11-08"));
-    assert_eq!(fixture.store.refusal_facts_revision().await.unwrap(), 2);
+    let (enterprises, revision) = fixture.store.refusals_since(RefusalRevision::default()).await.unwrap();
+    assert_eq!(enterprises, ["E".to_string()].into());
+    assert_eq!(fixture.store.refusals_since(revision).await.unwrap(), ([].into(), revision));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::run_set::{Family, Writing, listed};
 use crate::run_tiers::due;
 use crate::sequence_rows::{Sequences, gather, replace_sequences};
 use crate::sql::{Store, StoreError};
+use crate::touched::EnterprisesOfKeys;
 
 /// Dropping it leaves everything as it was.
 pub struct Rebuild {
@@ -49,7 +50,7 @@ impl Rebuild {
         merge_clocks(&mut self.clocks, &facts.clocks);
         merge_dropped(&mut self.dropped, &facts.dropped);
         let identities = if identities.is_empty() { Vec::new() } else { vec![Arc::new(identities)] };
-        for run in self.store.write_runs(facts, &identities)? {
+        for run in self.store.write_runs(facts, &identities, &mut EnterprisesOfKeys::default())? {
             let family = if Family::Facts.holds(run.name()) { Family::Facts } else { Family::Claims };
             self.runs(family).push(run);
             while let Some((_, runs)) = due(self.runs(family)) {

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 use policy::calendar::{Day, day_of};
-use policy::facts::{SenderConflicts, SenderName, VoucherFacts};
+use policy::facts::{SenderConflicts, SenderName};
 use sqlx::{Row, SqliteConnection};
 use wire::FaultCode;
 use wire::identity::{MessageIdentity, Sender};
 use wire::report::ContentDigest;
 
-use crate::gateway_rows::day_column;
+use crate::facts_many::{ByEnterprise, Wanted};
+use crate::gateway_rows::{asked_for, day_column};
 use crate::quarantine::RefusedMessage;
 use crate::sql::{Store, StoreError};
 
@@ -24,23 +25,51 @@ pub struct Conflict {
     pub digest: ContentDigest,
 }
 
+/// How many facts about refusals there have been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusalRevision {
+    conflict: i64,
+    future: i64,
+}
+
 /// Identities and positions that a finding names of each sender.
 const SOME: i64 = 10;
 
 impl Store {
-    /// Adds what was refused about an enterprise on these days of receipt.
-    pub async fn add_refusal_facts(&self, facts: &mut VoucherFacts, enterprise: &str, days: (Day, Day)) -> Result<(), StoreError> {
+    /// Adds what was refused about these enterprises on days of receipt that are wanted.
+    pub(crate) async fn add_refusals(&self, by: &mut ByEnterprise, wanted: &[Wanted]) -> Result<(), StoreError> {
         let mut transaction = self.quarantine_readers.begin().await?;
-        facts.future_refusals = future_refusals(&mut transaction, enterprise, days).await?;
-        facts.conflicts = conflicts(&mut transaction, enterprise, days).await?;
+        let (asked, from, to) = asked_for(wanted);
+        let future = "SELECT future_refusal.enterprise, gateway, day FROM json_each(?) AS asked
+                      CROSS JOIN future_refusal ON future_refusal.enterprise = asked.value AND day BETWEEN ? AND ?";
+        for row in &sqlx::query(future).bind(&asked).bind(&from).bind(&to).fetch_all(&mut *transaction).await? {
+            let of_enterprise = by.entry(row.try_get("enterprise")?).or_default();
+            of_enterprise.future_refusals.insert((row.try_get("gateway")?, day_column(row)?));
+        }
+        let conflicting = "SELECT DISTINCT conflict.enterprise FROM json_each(?) AS asked
+                           CROSS JOIN conflict ON conflict.enterprise = asked.value AND day BETWEEN ? AND ?";
+        let conflicting: BTreeSet<String> =
+            sqlx::query_scalar(conflicting).bind(&asked).bind(&from).bind(&to).fetch_all(&mut *transaction).await?.into_iter().collect();
+        for Wanted { enterprise, days, .. } in wanted.iter().filter(|one| conflicting.contains(&one.enterprise)) {
+            let found = conflicts(&mut transaction, enterprise, *days).await?;
+            by.entry(enterprise.clone()).or_default().conflicts.insert(*days, found);
+        }
         transaction.rollback().await?;
         Ok(())
     }
 
-    /// Rises with every fact about refusals.
-    pub async fn refusal_facts_revision(&self) -> Result<i64, StoreError> {
-        let newest = "SELECT coalesce((SELECT max(number) FROM conflict), 0) + coalesce((SELECT max(number) FROM future_refusal), 0)";
-        Ok(sqlx::query_scalar(newest).fetch_one(&self.quarantine_readers).await?)
+    /// Enterprises about which facts about refusals were added since that revision, and the revision now.
+    pub async fn refusals_since(&self, revision: RefusalRevision) -> Result<(BTreeSet<String>, RefusalRevision), StoreError> {
+        let mut transaction = self.quarantine_readers.begin().await?;
+        let newest = "SELECT coalesce((SELECT max(number) FROM conflict), 0) AS conflict,
+                             coalesce((SELECT max(number) FROM future_refusal), 0) AS future";
+        let row = sqlx::query(newest).fetch_one(&mut *transaction).await?;
+        let now = RefusalRevision { conflict: row.try_get("conflict")?, future: row.try_get("future")? };
+        let added = "SELECT enterprise FROM conflict WHERE number > ? UNION SELECT enterprise FROM future_refusal WHERE number > ?";
+        let added: Vec<String> =
+            sqlx::query_scalar(added).bind(revision.conflict).bind(revision.future).fetch_all(&mut *transaction).await?;
+        transaction.rollback().await?;
+        Ok((added.into_iter().collect(), now))
     }
 
     /// Days of receipt on which reports of these gateways were refused because they spoke of the future: the newest of each.
@@ -95,20 +124,6 @@ pub(crate) async fn note_refusal(connection: &mut SqliteConnection, message: &Re
             .await?;
     }
     Ok(())
-}
-
-async fn future_refusals(
-    connection: &mut SqliteConnection,
-    enterprise: &str,
-    days: (Day, Day),
-) -> Result<BTreeSet<(String, Day)>, StoreError> {
-    let rows = sqlx::query("SELECT gateway, day FROM future_refusal WHERE enterprise = ? AND day BETWEEN ? AND ?")
-        .bind(enterprise)
-        .bind(days.0.to_string())
-        .bind(days.1.to_string())
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get("gateway")?, day_column(row)?))).collect()
 }
 
 async fn conflicts(

@@ -1,5 +1,7 @@
 //! Monitoring results: append-only, numbered by voucher, never changed; one order over all of them for the feed.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -35,8 +37,11 @@ pub struct ResultSummary {
 #[derive(Clone, Debug)]
 pub struct NewResult {
     pub voucher: String,
+    /// One more than the newest that the judgement has looked at.
+    pub sequence: i64,
     pub verdict: String,
     pub judged_at: DateTime<Utc>,
+    pub body: String,
     pub explanation: String,
 }
 
@@ -96,39 +101,52 @@ impl Store {
             .collect()
     }
 
-    /// Adds a result unless `decide` finds, looking at the newest one, that nothing has changed. `decide` gives the JSON to store
-    /// for the next number. Both happen in one transaction, so that two processes never use one number twice.
-    pub async fn add_result(
-        &self,
-        new: &NewResult,
-        decide: impl FnOnce(Option<&StoredResult>, i64) -> Result<Option<String>, StoreError>,
-    ) -> Result<StoredResult, StoreError> {
+    /// The newest results of these vouchers, by voucher.
+    pub async fn newest_results_of(&self, vouchers: &[&str]) -> Result<HashMap<String, StoredResult>, StoreError> {
+        let asked = serde_json::to_string(vouchers).map_err(|error| StoreError::stored("vouchers", error))?;
+        let sql = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM result WHERE position IN (
+                 SELECT (SELECT position FROM result WHERE voucher = asked.value ORDER BY sequence DESC LIMIT 1) FROM json_each(?) AS asked)"
+        ));
+        let rows = sqlx::query(sql).bind(asked).fetch_all(&self.readers).await?;
+        rows.iter().map(stored).map(|stored| stored.map(|stored| (stored.voucher.clone(), stored))).collect()
+    }
+
+    /// One result of a voucher by its number.
+    pub async fn result(&self, voucher: &str, sequence: i64) -> Result<Option<StoredResult>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM result WHERE voucher = ? AND sequence = ?"));
+        sqlx::query(sql).bind(voucher).bind(sequence).fetch_optional(&self.readers).await?.as_ref().map(stored).transpose()
+    }
+
+    /// Adds results in one transaction, each under its number. `None` for one whose number another process has used meanwhile: it
+    /// must be judged again, looking at what is newest then.
+    pub async fn add_results(&self, new: Vec<NewResult>) -> Result<Vec<Option<StoredResult>>, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM result WHERE voucher = ? ORDER BY sequence DESC LIMIT 1"));
-        let newest = sqlx::query(sql).bind(&new.voucher).fetch_optional(&mut *transaction).await?;
-        let newest = newest.as_ref().map(stored).transpose()?;
-        let sequence = newest.as_ref().map_or(1, |newest| newest.sequence + 1);
-        match (decide(newest.as_ref(), sequence)?, newest) {
-            (None, Some(newest)) => Ok(newest),
-            (None, None) => Err(StoreError::stored("result", "nothing to store and nothing stored")),
-            (Some(body), _) => {
-                let row = sqlx::query(
-                    "INSERT INTO result (voucher, sequence, verdict, judged_at, body, explanation) VALUES (?, ?, ?, ?, ?, ?)
-                     RETURNING position, voucher, sequence, verdict, judged_at, body, explanation",
-                )
-                .bind(&new.voucher)
-                .bind(sequence)
-                .bind(&new.verdict)
-                .bind(new.judged_at.timestamp_micros())
-                .bind(body)
-                .bind(&new.explanation)
-                .fetch_one(&mut *transaction)
-                .await?;
-                let result = stored(&row)?;
-                transaction.commit().await?;
-                Ok(result)
-            }
+        let mut added = Vec::with_capacity(new.len());
+        for new in new {
+            let position: Option<i64> = sqlx::query_scalar(
+                "INSERT INTO result (voucher, sequence, verdict, judged_at, body, explanation) SELECT ?1, ?2, ?3, ?4, ?5, ?6
+                 WHERE NOT EXISTS (SELECT 1 FROM result WHERE voucher = ?1 AND sequence >= ?2) RETURNING position",
+            )
+            .bind(&new.voucher)
+            .bind(new.sequence)
+            .bind(&new.verdict)
+            .bind(new.judged_at.timestamp_micros())
+            .bind(&new.body)
+            .bind(&new.explanation)
+            .fetch_optional(&mut *transaction)
+            .await?;
+            added.push(position.map(|position| new.stored_at(position)));
         }
+        transaction.commit().await?;
+        Ok(added)
+    }
+}
+
+impl NewResult {
+    fn stored_at(self, position: i64) -> StoredResult {
+        let NewResult { voucher, sequence, verdict, judged_at, body, explanation } = self;
+        StoredResult { position, voucher, sequence, verdict, judged_at, body, explanation }
     }
 }
 
@@ -146,4 +164,45 @@ fn stored(row: &SqliteRow) -> Result<StoredResult, StoreError> {
 
 fn instant(us: i64) -> Result<DateTime<Utc>, StoreError> {
     DateTime::from_timestamp_micros(us).ok_or_else(|| StoreError::stored("instant", us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(voucher: &str, sequence: i64) -> NewResult {
+        let judged_at = DateTime::from_timestamp(1_572_900_000, 0).unwrap();
+        let (body, explanation) = ("{}".to_string(), "{}".to_string());
+        NewResult { voucher: voucher.to_string(), sequence, verdict: "met".to_string(), judged_at, body, explanation }
+    }
+
+    #[tokio::test]
+    async fn a_number_is_used_once_and_the_next_follows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let added = store.add_results(vec![new("V-1", 1), new("V-2", 1), new("V-1", 1), new("V-1", 2)]).await.unwrap();
+        assert_eq!(added.iter().map(|one| one.as_ref().map(|one| one.position)).collect::<Vec<_>>(), [Some(1), Some(2), None, Some(3)]);
+        let newest = store.newest_results_of(&["V-1", "V-3", "V-2"]).await.unwrap();
+        assert_eq!((newest.len(), newest["V-1"].sequence, newest["V-2"].sequence), (2, 2, 1));
+        assert!(store.add_results(vec![new("V-2", 3)]).await.unwrap_err().to_string().contains("follows the last"));
+    }
+
+    #[tokio::test]
+    async fn the_database_itself_refuses_to_change_replace_or_delete_a_result() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        store.add_results(vec![new("V-1", 1), new("V-1", 2)]).await.unwrap();
+        let before = store.results_of("V-1").await.unwrap();
+        for statement in [
+            "UPDATE result SET verdict = 'not_met'",
+            "DELETE FROM result",
+            "INSERT OR REPLACE INTO result VALUES (9, 'V-1', 2, 'not_met', 0, '{}', '{}')",
+            "INSERT OR REPLACE INTO result VALUES (1, 'V-1', 3, 'not_met', 0, '{}', '{}')",
+            "REPLACE INTO result VALUES (2, 'V-2', 1, 'not_met', 0, '{}', '{}')",
+        ] {
+            let error = sqlx::query(statement).execute(&store.writer).await.unwrap_err().to_string();
+            assert!(error.contains("a result"), "{statement}: {error}");
+        }
+        assert_eq!(store.results_of("V-1").await.unwrap(), before);
+    }
 }

@@ -14,6 +14,9 @@ pub(crate) struct Scan {
     read_ahead: usize,
     /// The next index page, by its place in the root.
     next_index: usize,
+    /// The index page at hand, by its place in the root.
+    index_at: usize,
+    index: Vec<u8>,
     pages: Vec<PageRef>,
     next_page: usize,
     /// Pages on end, as they stand in the file from `buffer_at`.
@@ -29,9 +32,11 @@ impl Scan {
     pub(crate) fn new(run: &Arc<Run>, from: &[u8], until: &[u8], read_ahead: usize) -> Result<Scan, RunError> {
         let mut scan = Scan {
             run: run.clone(),
-            until: until.to_vec(),
+            until: Vec::new(),
             read_ahead,
-            next_index: run.root().partition_point(|(first, _)| first.as_slice() <= from).saturating_sub(1),
+            next_index: 0,
+            index_at: usize::MAX,
+            index: Vec::new(),
             pages: Vec::new(),
             next_page: 0,
             buffer: Vec::new(),
@@ -39,15 +44,28 @@ impl Scan {
             cursor: PageCursor::default(),
             waiting: false,
         };
-        if scan.next_index_page(from)? && scan.begin_page()? {
-            while scan.step()? {
-                if scan.cursor.key() >= from {
-                    scan.waiting = true;
+        scan.go_to(from, until)?;
+        Ok(scan)
+    }
+
+    /// To another range of the same run. The index page and the pages that were read last stay at hand.
+    pub(crate) fn go_to(&mut self, from: &[u8], until: &[u8]) -> Result<(), RunError> {
+        self.until.clear();
+        self.until.extend_from_slice(until);
+        self.next_index = self.run.root().partition_point(|(first, _)| first.as_slice() <= from).saturating_sub(1);
+        self.pages.clear();
+        self.next_page = 0;
+        self.cursor = PageCursor::default();
+        self.waiting = false;
+        if self.next_index_page(from)? && self.begin_page()? {
+            while self.step()? {
+                if self.cursor.key() >= from {
+                    self.waiting = true;
                     break;
                 }
             }
         }
-        Ok(scan)
+        Ok(())
     }
 
     /// To the next record; false after the last.
@@ -82,20 +100,24 @@ impl Scan {
         if first.as_slice() >= self.until.as_slice() {
             return Ok(false);
         }
-        let index = self.run.read(*page)?;
+        if self.index_at != self.next_index {
+            self.index = self.run.read(*page)?;
+            self.index_at = self.next_index;
+        }
+        let index = &self.index;
         self.next_index += 1;
         self.pages.clear();
         self.next_page = 0;
         let mut cursor = PageCursor::default();
         cursor.begin(0..index.len());
-        while cursor.next(&index).map_err(|fault| self.run.damaged(fault))? {
+        while cursor.next(index).map_err(|fault| self.run.damaged(fault))? {
             if cursor.key() >= self.until.as_slice() {
                 break;
             }
             if cursor.key() <= from {
                 self.pages.clear();
             }
-            self.pages.push(PageRef::read(cursor.value(&index)).map_err(|fault| self.run.damaged(fault))?);
+            self.pages.push(PageRef::read(cursor.value(index)).map_err(|fault| self.run.damaged(fault))?);
         }
         Ok(!self.pages.is_empty())
     }

@@ -11,6 +11,7 @@ use sqlx::{Connection, Executor, SqlitePool};
 use crate::run_file::RunError;
 use crate::run_set::{RunSet, listed};
 use crate::run_tiers::Merges;
+use crate::touched::Touched;
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
 const MAIN_STEPS: &[&str] = &[
@@ -19,6 +20,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_gateways.sql"),
     include_str!("schema_receipts.sql"),
     include_str!("schema_runs.sql"),
+    include_str!("schema_results.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] =
     &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];
@@ -81,6 +83,7 @@ pub struct Store {
     /// Facts and the index of identities.
     pub(crate) runs: Arc<RunSet>,
     pub(crate) merges: Arc<Merges>,
+    pub(crate) touched: Arc<Touched>,
 }
 
 impl Store {
@@ -99,8 +102,8 @@ impl Store {
         let quarantine_readers = connect(&quarantine_path, READERS_MAX).await?;
         let runs = RunSet::open(dir.join("facts"))?;
         runs.clean(async || listed(&mut *readers.acquire().await?).await).await?;
-        let (runs, merges) = (Arc::new(runs), Arc::default());
-        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers, runs, merges })
+        let (runs, merges, touched) = (Arc::new(runs), Arc::default(), Arc::default());
+        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers, runs, merges, touched })
     }
 
     pub fn dir(&self) -> &Path {

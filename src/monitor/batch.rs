@@ -1,0 +1,285 @@
+//! Judging many vouchers: grounds are looked at once for all, facts are read in the order in which they lie, every core judges, and
+//! results are stored together. Each result is what judging the voucher by itself would give.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use policy::calendar::Instant;
+use policy::facts::VoucherFacts;
+use policy::judge::{Case, Judgement, judge};
+use policy::register::{Register, Voucher};
+use policy::result::{EvidenceRef, MonitoringResult};
+use policy::rulebook::Rulebook;
+use policy::window::window;
+use store::{FactsOfMany, FactsReader, NewResult, StoreError, StoredResult, Wanted};
+
+use crate::evidence::EvidenceSource;
+use crate::run::{JudgeError, Judged, Monitor, find, unreadable, unwritable};
+
+/// Vouchers that are judged and stored together: few enough that somebody who asks for one of them need not wait long.
+const TOGETHER_MAX: usize = 256;
+/// Tries of storing a voucher's result while other processes store theirs.
+const TRIES: usize = 20;
+
+/// A look at everything that judgements of some vouchers rest on.
+pub(crate) struct Grounds {
+    pub(crate) register: Arc<Register>,
+    facts: FactsOfMany,
+    evidence: EvidenceRef,
+}
+
+/// What was wanted, and read last: vouchers of one enterprise, product and window share it.
+#[derive(Default)]
+pub(crate) struct FactsAtHand {
+    reader: FactsReader,
+    last: Option<(Wanted, VoucherFacts)>,
+}
+
+/// How a round of judging went.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    pub judged: usize,
+    pub new: usize,
+    /// Vouchers that could not be judged.
+    pub failed: Vec<String>,
+}
+
+/// One voucher's judgement beside the result that is newest now.
+struct Weighed {
+    newest: Option<StoredResult>,
+    /// `None` where nothing has changed.
+    new: Option<(NewResult, MonitoringResult)>,
+}
+
+impl Monitor {
+    /// Judges these vouchers, in the order of their enterprises. Those that have left the register are passed over.
+    pub async fn judge_round(&self, vouchers: impl IntoIterator<Item = String>, as_of: Option<Instant>) -> Result<Round, JudgeError> {
+        let register = self.up_to_date().await?;
+        let mut vouchers: Vec<&Voucher> = vouchers.into_iter().filter_map(|id| register.vouchers.get(&id)).collect();
+        sort_as_facts_lie(&mut vouchers);
+        let mut round = Round::default();
+        for some in vouchers.chunks(TOGETHER_MAX) {
+            let ids: Vec<&str> = some.iter().map(|voucher| voucher.id.as_str()).collect();
+            let judged = self.judge_and_store(&ids, as_of).await?;
+            for (id, judged) in ids.iter().zip(judged) {
+                match judged {
+                    Ok(judged) => {
+                        round.judged += 1;
+                        round.new += usize::from(judged.new);
+                    }
+                    Err(JudgeError::UnknownVoucher(_)) => {}
+                    Err(error) => {
+                        tracing::error!(voucher = id, %error, "a voucher could not be judged");
+                        round.failed.push((*id).to_string());
+                    }
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    /// One answer for each voucher, in their order.
+    pub(crate) async fn judge_and_store(
+        &self,
+        vouchers: &[&str],
+        as_of: Option<Instant>,
+    ) -> Result<Vec<Result<Judged, JudgeError>>, JudgeError> {
+        // One at a time, from looking at the grounds to storing: a result never supersedes one that stands on newer grounds.
+        let _one_at_a_time = self.parts().judging.lock().await;
+        let mut answers: Vec<Option<Result<Judged, JudgeError>>> = vouchers.iter().map(|_| None).collect();
+        for _ in 0..TRIES {
+            let waiting: Vec<usize> = (0..vouchers.len()).filter(|at| answers[*at].is_none()).collect();
+            if waiting.is_empty() {
+                break;
+            }
+            let asked: Vec<&str> = waiting.iter().map(|at| vouchers[*at]).collect();
+            for (at, answer) in waiting.into_iter().zip(self.try_judge_and_store(&asked, as_of).await?) {
+                answers[at] = answer;
+            }
+        }
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err(JudgeError::Overtaken))).collect())
+    }
+
+    /// `None` for a voucher of which another process has stored a result meanwhile.
+    async fn try_judge_and_store(
+        &self,
+        vouchers: &[&str],
+        as_of: Option<Instant>,
+    ) -> Result<Vec<Option<Result<Judged, JudgeError>>>, JudgeError> {
+        let now = self.parts().clock.now();
+        let register = self.parts().register.register();
+        let found: Vec<Result<&Voucher, JudgeError>> = vouchers.iter().map(|id| find(&register, id)).collect();
+        let known: Vec<&Voucher> = found.iter().flatten().copied().collect();
+        let grounds = self.grounds(&register, &known, as_of.unwrap_or(now), None).await?;
+        let mut newest = self.parts().store.newest_results_of(vouchers).await?;
+        let tasks: Vec<(String, Option<StoredResult>)> =
+            known.iter().map(|voucher| (voucher.id.clone(), newest.remove(&voucher.id))).collect();
+        let monitor = self.clone();
+        let weighed = on_every_core(grounds, tasks, move |grounds, facts, (voucher, newest)| {
+            let voucher = find(&grounds.register, voucher)?;
+            monitor.weigh(grounds, facts, voucher, newest.clone(), as_of, now)
+        })
+        .await?;
+        let (mut new, mut results, mut plan) = (Vec::new(), Vec::new(), Vec::new());
+        for weighed in weighed {
+            plan.push(match weighed {
+                Ok(Weighed { new: Some((row, result)), .. }) => {
+                    new.push(row);
+                    results.push(result);
+                    Ok(None)
+                }
+                Ok(Weighed { newest, new: None }) => Ok(newest),
+                Err(error) => Err(error),
+            });
+        }
+        let mut added = self.parts().store.add_results(new).await?.into_iter().zip(results);
+        let mut answered = plan.into_iter().map(|planned| match planned {
+            Ok(None) => {
+                let (stored, result) = added.next()?;
+                let stored = stored?;
+                self.parts().metrics.results.inc();
+                self.announce(&register, &register.vouchers[&stored.voucher], &result);
+                Some(Ok(Judged { stored, new: true }))
+            }
+            Ok(Some(newest)) => Some(Ok(Judged { stored: newest, new: false })),
+            Err(error) => Some(Err(error)),
+        });
+        Ok(found.into_iter().map(|voucher| voucher.map_or_else(|error| Some(Err(error)), |_| answered.next().flatten())).collect())
+    }
+
+    /// Looks once at everything that these judgements need from the store. Under another rulebook if one is given; then the facts
+    /// of its windows.
+    pub(crate) async fn grounds(
+        &self,
+        register: &Arc<Register>,
+        vouchers: &[&Voucher],
+        as_of: Instant,
+        rulebooks: Option<&[Arc<Rulebook>]>,
+    ) -> Result<Grounds, JudgeError> {
+        let tail = match &self.parts().evidence {
+            EvidenceSource::Live(_) => None,
+            EvidenceSource::Tail { facts, .. } => Some(facts.clone()),
+        };
+        let wanted = vouchers.iter().flat_map(|voucher| match rulebooks {
+            None => vec![self.wanted(voucher, as_of, None)],
+            Some(rulebooks) => rulebooks.iter().map(|rulebook| self.wanted(voucher, as_of, Some(rulebook))).collect(),
+        });
+        let facts = self.parts().store.facts_of_many(&wanted.collect::<Vec<_>>(), tail).await?;
+        let position = match &self.parts().evidence {
+            EvidenceSource::Live(_) => facts.position(),
+            EvidenceSource::Tail { from, .. } if from != facts.position() => return Err(JudgeError::CheckpointMoved),
+            EvidenceSource::Tail { to, .. } => to,
+        };
+        let evidence = EvidenceRef { log_size: position.block(), root: format!("sha256:{}", hex::encode(position.root())) };
+        Ok(Grounds { register: register.clone(), facts, evidence })
+    }
+
+    fn wanted(&self, voucher: &Voucher, as_of: Instant, rulebook: Option<&Rulebook>) -> Wanted {
+        let window = window(voucher, rulebook.unwrap_or_else(|| self.parts().rulebooks.in_force(voucher.applied_at)), as_of);
+        Wanted { enterprise: voucher.enterprise.clone(), product: voucher.product.clone(), days: (window.from, window.to) }
+    }
+
+    pub(crate) fn judgement(
+        &self,
+        grounds: &Grounds,
+        facts: &mut FactsAtHand,
+        voucher: &Voucher,
+        as_of: Instant,
+        rulebook: Option<&Rulebook>,
+    ) -> Result<Judgement, JudgeError> {
+        let _timer = self.parts().metrics.judge_seconds.start_timer();
+        let catalogue = self.parts().catalogues.in_force(voucher.applied_at);
+        let facts = facts.of(grounds, self.wanted(voucher, as_of, rulebook))?;
+        let rulebook = rulebook.unwrap_or_else(|| self.parts().rulebooks.in_force(voucher.applied_at));
+        Ok(judge(&Case { register: &grounds.register, rulebook, catalogue, voucher, as_of, facts }))
+    }
+
+    fn weigh(
+        &self,
+        grounds: &Grounds,
+        facts: &mut FactsAtHand,
+        voucher: &Voucher,
+        newest: Option<StoredResult>,
+        as_of: Option<Instant>,
+        now: Instant,
+    ) -> Result<Weighed, JudgeError> {
+        let Judgement { mut result, explanation } = self.judgement(grounds, facts, voucher, as_of.unwrap_or(now), None)?;
+        let verdict = result.verdict.code();
+        self.parts().metrics.judgements.with_label_values(&[verdict]).inc();
+        let previous = newest.as_ref().map(|newest| serde_json::from_str::<MonitoringResult>(&newest.body));
+        let previous = previous.transpose().map_err(unreadable)?;
+        // A cut-off of "now" moves on by itself; that alone is no change. One that was asked for, or set by the request, is.
+        let floating = as_of.is_none() && voucher.redeem_at.is_none_or(|redeem_at| redeem_at > now);
+        let unchanged = previous.as_ref().is_some_and(|previous| {
+            // Another process has judged on newer evidence meanwhile.
+            previous.evidence.log_size > grounds.evidence.log_size
+                || previous.judgement_hash == result.judgement_hash
+                || (floating && previous.same_but_for_cut_off(&result))
+        });
+        if unchanged {
+            return Ok(Weighed { newest, new: None });
+        }
+        result.judged_at = now;
+        result.evidence = grounds.evidence.clone();
+        result.supersedes = previous.as_ref().map(|previous| previous.sequence);
+        result.sequence = previous.as_ref().map_or(1, |previous| previous.sequence + 1);
+        let row = NewResult {
+            voucher: voucher.id.clone(),
+            sequence: i64::try_from(result.sequence).map_err(|error| StoreError::Stored { what: "result", detail: error.to_string() })?,
+            verdict: verdict.to_string(),
+            judged_at: now,
+            body: serde_json::to_string(&result).map_err(unwritable)?,
+            explanation: serde_json::to_string(&explanation).map_err(unwritable)?,
+        };
+        Ok(Weighed { newest, new: Some((row, result)) })
+    }
+}
+
+impl FactsAtHand {
+    fn of(&mut self, grounds: &Grounds, wanted: Wanted) -> Result<&VoucherFacts, StoreError> {
+        let facts = match self.last.take() {
+            Some((last, facts)) if last == wanted => facts,
+            _ => grounds.facts.read(&wanted, &mut self.reader)?,
+        };
+        Ok(&self.last.insert((wanted, facts)).1)
+    }
+}
+
+/// Keys of facts tell a name's length before the name.
+pub(crate) fn sort_as_facts_lie(vouchers: &mut [&Voucher]) {
+    vouchers.sort_by_key(|voucher| (voucher.enterprise.len(), &voucher.enterprise, &voucher.product, &voucher.id));
+}
+
+/// Does all tasks, each thread those that come next, and gives the answers in the order of the tasks.
+pub(crate) async fn on_every_core<T, A>(
+    grounds: Grounds,
+    tasks: Vec<T>,
+    work: impl Fn(&Grounds, &mut FactsAtHand, &T) -> Result<A, JudgeError> + Send + Sync + 'static,
+) -> Result<Vec<Result<A, JudgeError>>, JudgeError>
+where
+    T: Send + Sync + 'static,
+    A: Send + 'static,
+{
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(tasks.len().max(1));
+    let shared = Arc::new((grounds, tasks, work, AtomicUsize::new(0)));
+    let threads: Vec<_> = (0..threads)
+        .map(|_| {
+            let shared = shared.clone();
+            tokio::task::spawn_blocking(move || {
+                let (grounds, tasks, work, next) = &*shared;
+                let (mut facts, mut done) = (FactsAtHand::default(), Vec::new());
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(task) = tasks.get(at) else { return done };
+                    done.push((at, work(grounds, &mut facts, task)));
+                }
+            })
+        })
+        .collect();
+    let mut answers = HashMap::new();
+    for thread in threads {
+        answers.extend(thread.await.map_err(|_| JudgeError::Stopped)?);
+    }
+    Ok((0..shared.1.len()).filter_map(|at| answers.remove(&at)).collect())
+}

@@ -1,0 +1,116 @@
+//! Which vouchers a change of the register concerns: every voucher whose judgement may look at a row that is not as it was. Rather
+//! one too many than one too few.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policy::register::{Register, Voucher};
+
+/// What changed rows lead to.
+#[derive(Default)]
+struct Reached<'r> {
+    vouchers: BTreeSet<&'r str>,
+    enterprises: BTreeSet<&'r str>,
+    suppliers: BTreeSet<&'r str>,
+    products: BTreeSet<&'r str>,
+    periods: BTreeSet<&'r str>,
+    pilots: BTreeSet<&'r str>,
+    /// Names of devices: another enterprise may declare the same.
+    devices: BTreeSet<&'r str>,
+    /// Cities and suppliers whose quota in a period others share: (party, period).
+    quotas: BTreeSet<(&'r str, &'r str)>,
+}
+
+/// Vouchers of the register as it is now.
+pub fn concerned(before: &Register, now: &Register) -> BTreeSet<String> {
+    let mut reached = Reached::default();
+    reached.suppliers.extend(changed(&before.suppliers, &now.suppliers).map(String::as_str));
+    reached.products.extend(changed(&before.products, &now.products).map(String::as_str));
+    reached.periods.extend(changed(&before.periods, &now.periods).map(String::as_str));
+    reached.pilots.extend(changed(&before.pilots, &now.pilots).map(String::as_str));
+    reached.enterprises.extend(changed(&before.enterprises, &now.enterprises).map(String::as_str));
+    reached.enterprises.extend(changed(&before.lines, &now.lines).map(|(enterprise, _)| enterprise.as_str()));
+    reached.quotas.extend(changed(&before.quotas, &now.quotas).map(|(party, period)| (party.as_str(), period.as_str())));
+    for gateway in changed(&before.gateways, &now.gateways) {
+        let owners = [before, now].into_iter().filter_map(|register| register.gateways.get(gateway));
+        reached.enterprises.extend(owners.map(|gateway| gateway.enterprise.as_str()));
+    }
+    for (voucher, device) in changed(&before.devices, &now.devices) {
+        reached.devices.insert(device);
+        for register in [before, now] {
+            reached.enterprises.extend(register.vouchers.get(voucher).map(|voucher| voucher.enterprise.as_str()));
+        }
+    }
+    for id in changed(&before.vouchers, &now.vouchers) {
+        for register in [before, now] {
+            if let Some(voucher) = register.vouchers.get(id) {
+                reached.voucher(register, voucher);
+            }
+        }
+    }
+    // Quotas are counted over all vouchers of a city or supplier: an enterprise that moves takes its vouchers along.
+    for id in changed(&before.enterprises, &now.enterprises) {
+        for register in [before, now] {
+            for voucher in register.vouchers_of(id) {
+                reached.quotas_of(register, voucher);
+            }
+        }
+    }
+    for id in changed(&before.products, &now.products) {
+        for register in [before, now] {
+            for voucher in register.vouchers.values().filter(|voucher| voucher.product == *id) {
+                reached.quotas_of(register, voucher);
+                reached.enterprises.insert(&voucher.enterprise);
+            }
+        }
+    }
+    reached.reach_through_devices(now);
+    now.vouchers.values().filter(|voucher| reached.concerns(now, voucher)).map(|voucher| voucher.id.clone()).collect()
+}
+
+/// Keys whose rows are not as they were.
+fn changed<'r, K: Ord, V: PartialEq>(before: &'r BTreeMap<K, V>, now: &'r BTreeMap<K, V>) -> impl Iterator<Item = &'r K> {
+    let new = now.iter().filter(|(key, row)| before.get(key) != Some(row)).map(|(key, _)| key);
+    let gone = before.keys().filter(|key| !now.contains_key(key));
+    new.chain(gone)
+}
+
+impl<'r> Reached<'r> {
+    fn voucher(&mut self, register: &'r Register, voucher: &'r Voucher) {
+        self.vouchers.insert(&voucher.id);
+        self.enterprises.insert(&voucher.enterprise);
+        self.pilots.extend(voucher.pilot.as_deref());
+        self.devices.extend(register.devices_of(&voucher.id).map(|device| device.device.as_str()));
+        self.quotas_of(register, voucher);
+    }
+
+    fn quotas_of(&mut self, register: &'r Register, voucher: &'r Voucher) {
+        let Some(period) = &voucher.period else { return };
+        self.quotas.extend(parties(register, voucher).map(|party| (party, period.as_str())));
+    }
+
+    fn reach_through_devices(&mut self, register: &'r Register) {
+        let named = register.devices.values().filter(|device| self.devices.contains(device.device.as_str()));
+        let vouchers: Vec<&str> = named.map(|device| device.voucher.as_str()).collect();
+        self.vouchers.extend(vouchers);
+    }
+
+    fn concerns(&self, register: &Register, voucher: &Voucher) -> bool {
+        let supplier = register.products.get(&voucher.product).map(|product| product.supplier.as_str());
+        let period = voucher.period.as_deref();
+        let shares_quota = || period.is_some_and(|period| parties(register, voucher).any(|party| self.quotas.contains(&(party, period))));
+        self.vouchers.contains(voucher.id.as_str())
+            || self.enterprises.contains(voucher.enterprise.as_str())
+            || self.products.contains(voucher.product.as_str())
+            || supplier.is_some_and(|supplier| self.suppliers.contains(supplier))
+            || period.is_some_and(|period| self.periods.contains(period))
+            || voucher.pilot.as_deref().is_some_and(|pilot| self.pilots.contains(pilot))
+            || shares_quota()
+    }
+}
+
+/// Whose quotas a voucher draws on.
+fn parties<'r>(register: &'r Register, voucher: &'r Voucher) -> impl Iterator<Item = &'r str> {
+    let city = register.enterprises.get(&voucher.enterprise).map(|enterprise| enterprise.city.as_str());
+    let supplier = register.products.get(&voucher.product).map(|product| product.supplier.as_str());
+    [city, supplier, voucher.pilot.as_deref()].into_iter().flatten()
+}
