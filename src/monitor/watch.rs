@@ -19,11 +19,15 @@ pub async fn watch(monitor: Monitor, every: Duration, mut stopping: channel::Rec
     loop {
         let now = monitor.parts().clock.now();
         let wake = (watched.schedule.wake_at() - now).to_std().unwrap_or(Duration::ZERO).min(every);
-        let events = tokio::select! {
+        let ended = tokio::select! {
             // A moment that has come already must not turn this into a busy loop.
-            () = tokio::time::sleep(wake.max(every / 10)) => watched.changes(&monitor).await,
-            ended = Watched::ended(&mut watched.round) => vec![ended],
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = tokio::time::sleep(wake.max(every / 10)) => None,
+            ended = Watched::ended(&mut watched.round) => Some(ended),
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return,
+        };
+        let events = match ended {
+            Some(ended) => vec![ended],
+            None => watched.changes(&monitor).await,
         };
         for event in events {
             for Effect::Judge(vouchers) in watched.schedule.apply(event, monitor.parts().clock.now()) {
