@@ -53,7 +53,7 @@ enum Command {
     /// Refused messages of the running service
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
-    /// Bearer keys of the API
+    /// Bearer keys of the API, and the key that signs results
     #[command(subcommand)]
     Key(KeyCommand),
     /// Measure accepted reports per second and acknowledgement latency
@@ -98,6 +98,8 @@ enum KeyCommand {
         #[arg(long)]
         scope: Option<String>,
     },
+    /// Put a new signing key in the place of the one that signs results, and print its id; what was signed before stays verifiable
+    Rotate,
 }
 
 #[derive(Args)]
@@ -187,6 +189,7 @@ fn run_command(cli: Cli) -> Result<bool> {
             let key = ApiKey { role: key_role(&role)?, name, scope };
             runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)
         }
+        Command::Key(KeyCommand::Rotate) => offline::rotate_key(&load()?).map(|()| true),
         Command::Load(args) => drive::load::run(&args).map(|()| true),
     }
 }

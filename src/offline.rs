@@ -29,6 +29,14 @@ pub async fn create_key(config: &Config, key: &ApiKey) -> Result<()> {
     Ok(())
 }
 
+/// Puts a new signing key in the place of the one before, which stays known; a running service takes it up by itself.
+pub fn rotate_key(config: &Config) -> Result<()> {
+    let dir = config.path("data.dir");
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    println!("{}", ServiceKeys::rotate(&dir, Clock::system().now())?);
+    Ok(())
+}
+
 /// Gives whether the register took the files in.
 pub async fn import(config: &Config, files: &[PathBuf]) -> Result<bool> {
     let mut contents = Vec::with_capacity(files.len());
@@ -272,7 +280,7 @@ fn name_damaged(damaged: &[DamagedBlocks]) {
 /// Reads the whole log and every signed head; gives whether all is as it was.
 pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
     let store = Store::open(&config.path("data.dir")).await?;
-    let keys = ServiceKeys::open(store.dir())?;
+    let keys = store.keys().public();
     let mut notes = store.heads().await?;
     if let Some(path) = since {
         notes.push(std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?);

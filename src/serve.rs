@@ -14,7 +14,7 @@ use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, Places, SessionOpt
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::result::MonitoringResult;
-use store::{LogOptions, QuarantineLimits, RegisterState, Scanned, ServiceKeys, Store};
+use store::{LogOptions, QuarantineLimits, RegisterState, Scanned, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ impl Service {
         let dir = config.path("data.dir");
         let store = Store::open(&dir).await?;
         let lock = lock_dir(&dir)?;
-        let keys = ServiceKeys::open(&dir)?;
+        let keys = store.keys().clone();
         let http = bind(config, "http.listen").await?;
         let admin = bind(config, "admin.listen").await?;
         let mqtt = bind(config, "mqtt.listen").await?;

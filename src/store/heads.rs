@@ -13,6 +13,7 @@ use sqlx::Row;
 
 use crate::log::LogPosition;
 use crate::merkle::Hash;
+use crate::public_keys::PublicKeys;
 use crate::signing::ServiceKeys;
 use crate::sql::{Store, StoreError};
 
@@ -49,7 +50,7 @@ impl SignedHead {
     }
 
     /// Reads a head and verifies that one of the service's keys has signed it.
-    pub fn read(note: &str, keys: &ServiceKeys) -> Result<SignedHead, HeadError> {
+    pub fn read(note: &str, keys: &PublicKeys) -> Result<SignedHead, HeadError> {
         let (text, signatures) = note.split_once("\n\n").ok_or(HeadError::Form)?;
         let text = format!("{text}\n");
         let mut lines = text.lines();
@@ -66,12 +67,12 @@ impl SignedHead {
     }
 }
 
-fn signed_by(line: &str, text: &str, keys: &ServiceKeys) -> bool {
+fn signed_by(line: &str, text: &str, keys: &PublicKeys) -> bool {
     let signature = line.strip_prefix("\u{2014} ").and_then(|rest| rest.strip_prefix(ORIGIN)).map(str::trim_start);
     let Some(signed) = signature.and_then(|signature| STANDARD.decode(signature).ok()) else { return false };
     let Some((hash, signature)) = signed.split_first_chunk::<4>() else { return false };
     let Ok(signature) = Signature::from_slice(signature) else { return false };
-    keys.public().any(|key| key_hash(&key) == *hash && key.verify_strict(text.as_bytes(), &signature).is_ok())
+    keys.iter().any(|key| key_hash(&key.key) == *hash && key.key.verify_strict(text.as_bytes(), &signature).is_ok())
 }
 
 fn key_hash(key: &VerifyingKey) -> [u8; 4] {
@@ -115,15 +116,15 @@ mod tests {
         frontier.push(b"a block");
         let position = LogPosition { segment: 0, byte: 7, frontier };
         let head = SignedHead::sign(&position, DateTime::from_timestamp(1_572_940_800, 5).unwrap(), &keys);
-        assert_eq!(SignedHead::read(&head.note, &keys), Ok(head.clone()));
+        assert_eq!(SignedHead::read(&head.note, &keys.public()), Ok(head.clone()));
         assert_eq!(head.note.lines().next(), Some(ORIGIN));
         for (at, _) in head.note.char_indices().filter(|(_, c)| c.is_ascii_alphanumeric()) {
             let mut changed = head.note.clone();
             let other = if &changed[at..=at] == "A" { "B" } else { "A" };
             changed.replace_range(at..=at, other);
-            assert!(SignedHead::read(&changed, &keys).is_err(), "character {at} of {}", head.note);
+            assert!(SignedHead::read(&changed, &keys.public()).is_err(), "character {at} of {}", head.note);
         }
         let others = ServiceKeys::open(tempfile::tempdir().unwrap().path()).unwrap();
-        assert_eq!(SignedHead::read(&head.note, &others), Err(HeadError::Signature));
+        assert_eq!(SignedHead::read(&head.note, &others.public()), Err(HeadError::Signature));
     }
 }

@@ -17,6 +17,7 @@ mod keys;
 mod log;
 mod merkle;
 mod page;
+mod public_keys;
 mod quarantine;
 mod rebuild;
 mod receipt_rows;
@@ -60,6 +61,7 @@ pub use heads::{HeadError, SignedHead};
 pub use keys::{ApiKey, KeyRole};
 pub use log::{Log, LogError, LogOptions, LogPosition, prepare_segment};
 pub use merkle::{Frontier, Hash, leaf_hash, node_hash};
+pub use public_keys::{JwsError, PublicKey, PublicKeys, VerifiedJws};
 pub use quarantine::{
     ACCEPTED, DUPLICATE, Pruned, QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, QuarantineLimits, QuarantinePage, REFUSED,
     RefusedMessage, Replayed,
@@ -74,6 +76,6 @@ pub use run_file::RunError;
 pub use scan::{DamagedBlocks, Scanned, Stretch, TornTail, scan};
 pub use seal::{SealError, SealedSegment, seal_next};
 pub use sequence_rows::GatewaySequences;
-pub use signing::{KeyError, ServiceKeys};
+pub use signing::{KeyError, ServiceKeys, with_payload};
 pub use sql::{Store, StoreError};
 pub use verify::{Finding, Verified, verify_log};

@@ -11,6 +11,7 @@ use sqlx::{Connection, Executor, SqlitePool};
 use crate::run_file::RunError;
 use crate::run_set::{RunSet, listed};
 use crate::run_tiers::Merges;
+use crate::signing::{KeyError, ServiceKeys};
 use crate::touched::Touched;
 
 /// The schema, one step a version; `PRAGMA user_version` says how many are done.
@@ -42,6 +43,8 @@ pub enum StoreError {
     Log(#[from] crate::log::LogError),
     #[error(transparent)]
     Run(RunError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     #[error("stored facts: {0}")]
     Facts(#[from] tally::DecodeError),
     #[error("stored {what}: {detail}")]
@@ -84,6 +87,7 @@ pub struct Store {
     pub(crate) runs: Arc<RunSet>,
     pub(crate) merges: Arc<Merges>,
     pub(crate) touched: Arc<Touched>,
+    keys: ServiceKeys,
 }
 
 impl Store {
@@ -103,7 +107,13 @@ impl Store {
         let runs = RunSet::open(dir.join("facts"))?;
         runs.clean(async || listed(&mut *readers.acquire().await?).await).await?;
         let (runs, merges, touched) = (Arc::new(runs), Arc::default(), Arc::default());
-        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers, runs, merges, touched })
+        let keys = ServiceKeys::open(dir)?;
+        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers, runs, merges, touched, keys })
+    }
+
+    /// With which the service signs.
+    pub fn keys(&self) -> &ServiceKeys {
+        &self.keys
     }
 
     pub fn dir(&self) -> &Path {

@@ -8,8 +8,8 @@ use crate::disk::Disk;
 use crate::heads::{HeadError, SignedHead};
 use crate::log::{LogError, LogPosition};
 use crate::merkle::{Frontier, Hash};
+use crate::public_keys::PublicKeys;
 use crate::scan::scan_tree;
-use crate::signing::ServiceKeys;
 
 /// Something that is not as it was.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub struct Verified {
 }
 
 /// Reads the whole log up to where it ends now. `notes`: signed heads, as handed out.
-pub fn verify_log<D: Disk>(disk: &D, dir: &Path, notes: &[String], keys: &ServiceKeys) -> Result<Verified, LogError> {
+pub fn verify_log<D: Disk>(disk: &D, dir: &Path, notes: &[String], keys: &PublicKeys) -> Result<Verified, LogError> {
     let mut findings = Vec::new();
     let mut heads: BTreeMap<u64, Vec<SignedHead>> = BTreeMap::new();
     for note in notes {
@@ -90,6 +90,7 @@ mod tests {
     use crate::log::{Log, LogOptions};
     use crate::seal::seal_next;
     use crate::segments::{segment_path, segments};
+    use crate::signing::ServiceKeys;
     use chrono::DateTime;
     use wire::identity::Sender;
 
@@ -125,7 +126,7 @@ mod tests {
         }
 
         fn findings(&self) -> Vec<Finding> {
-            verify_log(&OsDisk, &self.log(), &self.notes, &self.keys).unwrap().findings
+            verify_log(&OsDisk, &self.log(), &self.notes, &self.keys.public()).unwrap().findings
         }
     }
 
@@ -134,7 +135,7 @@ mod tests {
         let case = case();
         assert!(case.findings().is_empty());
         while seal_next(&OsDisk, &case.log(), 0).unwrap().is_some() {}
-        let verified = verify_log(&OsDisk, &case.log(), &case.notes, &case.keys).unwrap();
+        let verified = verify_log(&OsDisk, &case.log(), &case.notes, &case.keys.public()).unwrap();
         assert!(verified.findings.is_empty(), "{:?}", verified.findings);
         assert_eq!((verified.blocks, verified.records, verified.heads), (40, 40, 4));
     }

@@ -11,7 +11,7 @@ use crate::state::WebState;
 
 /// The public keys, as a JWK set (RFC 7517).
 pub async fn keys(State(state): State<WebState>) -> Json<Value> {
-    Json(state.keys.jwks())
+    Json(state.keys.public().jwks())
 }
 
 /// The newest signed head of the evidence log. Whoever keeps one can prove later that the log before it was never changed.
