@@ -93,7 +93,11 @@ fn a_clock_that_is_ahead_is_flagged_and_told_and_changes_no_figure() {
     let finding = &after["findings"][0];
     assert_eq!((&finding["code"], &finding["rule"]), (&json!("gateway_clock"), &json!("R42")));
     assert_eq!(finding["evidence"], json!([{"gateway": "gw-1", "days": 1, "days_by_fault": {"ahead": 1}}]));
+    let last = after["evidence"]["log_size"].as_u64().unwrap() - 1;
+    assert_eq!(after["evidence"]["findings"], json!([{"code": "gateway_clock", "blocks": [[0, last]]}]));
+    assert_eq!(within["evidence"].get("findings"), None);
     let page = site.get("/vouchers/V-1", "").body;
+    assert!(page.contains(&format!("证据日志第 0–{last} 区块")), "{page}");
     assert!(page.contains("网关 gw-1，天数 1，按情形 时钟偏快 1"), "{page}");
     assert_eq!(site.judge("V-2")["findings"], json!([]), "another enterprise has nothing to do with it");
 }
@@ -139,6 +143,7 @@ fn what_a_gateway_says_of_its_clock_and_what_was_refused_for_it_are_told() {
     let again = support::shangyun(&data, &["judge", "--voucher", "V-1", "--json"]);
     let again: Value = serde_json::from_str(&support::stdout(&again)).unwrap();
     assert_eq!(again["findings"], before["findings"]);
+    assert_eq!(again["evidence"]["findings"], before["evidence"]["findings"]);
 }
 
 /// Offline judging reads clocks from the log behind the checkpoint too.

@@ -378,6 +378,7 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             Message::Report(report) => self.facts.apply_report(&sound.origin, report),
             Message::Carrier(message) => self.facts.apply_carrier(message),
         }
+        self.facts.note_block(sound.origin.received_at, block);
         self.identities.claim(sound, block);
     }
 

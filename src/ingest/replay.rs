@@ -69,6 +69,7 @@ impl Replay {
             Message::Report(report) => self.facts.apply_report(&sound.origin, report),
             Message::Carrier(message) => self.facts.apply_carrier(message),
         }
+        self.facts.note_block(sound.origin.received_at, block);
         let claim = Claim { digest: sound.digest, block };
         match &sound.identity {
             MessageIdentity::Sequence { boot, seq } => {

@@ -15,6 +15,7 @@ use policy::window::window;
 use store::{FactsOfMany, FactsReader, NewResult, StoreError, StoredResult, Wanted};
 
 use crate::evidence::EvidenceSource;
+use crate::log_places::{BlocksByDay, blocks_of};
 use crate::run::{JudgeError, Judged, Monitor, find, unreadable, unwritable};
 
 /// Vouchers that are judged and stored together: few enough that somebody who asks for one of them need not wait long.
@@ -27,6 +28,7 @@ pub(crate) struct Grounds {
     pub(crate) register: Arc<Register>,
     facts: FactsOfMany,
     evidence: EvidenceRef,
+    blocks: BlocksByDay,
 }
 
 /// What was wanted, and read last: vouchers of one enterprise, product and window share it.
@@ -161,18 +163,27 @@ impl Monitor {
             EvidenceSource::Live(_) => None,
             EvidenceSource::Tail { facts, .. } => Some(facts.clone()),
         };
-        let wanted = vouchers.iter().flat_map(|voucher| match rulebooks {
-            None => vec![self.wanted(voucher, as_of, None)],
-            Some(rulebooks) => rulebooks.iter().map(|rulebook| self.wanted(voucher, as_of, Some(rulebook))).collect(),
-        });
-        let facts = self.parts().store.facts_of_many(&wanted.collect::<Vec<_>>(), tail).await?;
+        let wanted: Vec<Wanted> = vouchers
+            .iter()
+            .flat_map(|voucher| match rulebooks {
+                None => vec![self.wanted(voucher, as_of, None)],
+                Some(rulebooks) => rulebooks.iter().map(|rulebook| self.wanted(voucher, as_of, Some(rulebook))).collect(),
+            })
+            .collect();
+        let facts = self.parts().store.facts_of_many(&wanted, tail.clone()).await?;
         let position = match &self.parts().evidence {
             EvidenceSource::Live(_) => facts.position(),
             EvidenceSource::Tail { from, .. } if from != facts.position() => return Err(JudgeError::CheckpointMoved),
             EvidenceSource::Tail { to, .. } => to,
         };
-        let evidence = EvidenceRef { log_size: position.block(), root: format!("sha256:{}", hex::encode(position.root())) };
-        Ok(Grounds { register: register.clone(), facts, evidence })
+        let root = format!("sha256:{}", hex::encode(position.root()));
+        let evidence = EvidenceRef { log_size: position.block(), root, findings: Vec::new() };
+        let mut blocks = match wanted.iter().map(|wanted| wanted.days.0).min() {
+            Some(from) => self.parts().store.blocks_since(from).await?,
+            None => BlocksByDay::new(),
+        };
+        tail.iter().try_for_each(|tail| tail.add_blocks(&mut blocks))?;
+        Ok(Grounds { register: register.clone(), facts, evidence, blocks })
     }
 
     fn wanted(&self, voucher: &Voucher, as_of: Instant, rulebook: Option<&Rulebook>) -> Wanted {
@@ -204,7 +215,7 @@ impl Monitor {
         as_of: Option<Instant>,
         now: Instant,
     ) -> Result<Weighed, JudgeError> {
-        let Judgement { mut result, explanation } = self.judgement(grounds, facts, voucher, as_of.unwrap_or(now), None)?;
+        let Judgement { mut result, explanation, finding_days } = self.judgement(grounds, facts, voucher, as_of.unwrap_or(now), None)?;
         let verdict = result.verdict.code();
         self.parts().metrics.judgements.with_label_values(&[verdict]).inc();
         let previous = newest.as_ref().map(|newest| serde_json::from_str::<MonitoringResult>(&newest.body));
@@ -222,6 +233,7 @@ impl Monitor {
         }
         result.judged_at = now;
         result.evidence = grounds.evidence.clone();
+        result.evidence.findings = blocks_of(&finding_days, &grounds.blocks, grounds.evidence.log_size);
         result.supersedes = previous.as_ref().map(|previous| previous.sequence);
         result.sequence = previous.as_ref().map_or(1, |previous| previous.sequence + 1);
         let row = NewResult {

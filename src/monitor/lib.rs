@@ -4,6 +4,7 @@ mod batch;
 mod concerned;
 mod connected;
 mod evidence;
+mod log_places;
 mod run;
 mod schedule;
 mod watch;

@@ -38,24 +38,37 @@ pub fn same_serial<'a>(register: &'a Register, voucher: &Voucher) -> Vec<(&'a st
     found
 }
 
+/// A finding, and on which days what it rests on was received, as far as that is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub finding: Finding,
+    pub days: BTreeSet<Day>,
+}
+
+impl From<Finding> for Found {
+    fn from(finding: Finding) -> Found {
+        Found { finding, days: BTreeSet::new() }
+    }
+}
+
 /// `usage_decides`: a second live voucher for the product then rests on the same usage.
-pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage_decides: bool) -> Vec<Finding> {
+pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage_decides: bool) -> Vec<Found> {
     let Case { register, rulebook, voucher, facts, .. } = *case;
-    let mut findings = Vec::new();
+    let mut findings: Vec<Found> = Vec::new();
     let foreign: Vec<Value> = if voucher.status.live() { same_serial(register, voucher) } else { Vec::new() }
         .into_iter()
         .map(|(device, other)| json!({"device": device, "voucher": other.id, "enterprise": other.enterprise}))
         .collect();
-    findings.extend(finding(FindingCode::DeviceUnderTwoEnterprises, "R42", foreign));
+    findings.extend(finding(FindingCode::DeviceUnderTwoEnterprises, "R42", foreign).map(Found::from));
     let twice = devices.standings.iter().filter(|standing| !standing.claimed_by.is_empty());
     let twice = twice.map(|standing| json!({"device": standing.device, "vouchers": standing.claimed_by})).collect();
-    findings.extend(finding(FindingCode::DeviceUnderTwoVouchers, "R37", twice));
+    findings.extend(finding(FindingCode::DeviceUnderTwoVouchers, "R37", twice).map(Found::from));
     if usage_decides {
         let shared =
             same_product(register, voucher).into_iter().map(|other| json!({"voucher": other.id, "product": other.product})).collect();
-        findings.extend(finding(FindingCode::SharedUsage, "R3", shared));
+        findings.extend(finding(FindingCode::SharedUsage, "R3", shared).map(Found::from));
     }
-    findings.extend(identity_conflicts(facts));
+    findings.extend(identity_conflicts(facts).map(Found::from));
     findings.extend(gateway_clocks(facts, window, rulebook.parameters.future_skew_s_max));
     findings
 }
@@ -76,7 +89,7 @@ fn identity_conflicts(facts: &VoucherFacts) -> Option<Finding> {
 }
 
 /// By gateway: on how many days of receipt its clock was wrong, and how.
-fn gateway_clocks(facts: &VoucherFacts, window: &Window, skew_s_max: u32) -> Option<Finding> {
+fn gateway_clocks(facts: &VoucherFacts, window: &Window, skew_s_max: u32) -> Option<Found> {
     let mut found: BTreeMap<&str, BTreeMap<ClockFault, BTreeSet<Day>>> = BTreeMap::new();
     let said = facts.clocks.iter().flat_map(|((gateway, day), clock)| {
         clock::faults_of_day(clock, skew_s_max).into_iter().map(move |fault| (gateway.as_str(), fault, *day))
@@ -92,7 +105,8 @@ fn gateway_clocks(facts: &VoucherFacts, window: &Window, skew_s_max: u32) -> Opt
         let by_fault: BTreeMap<&str, usize> = faults.iter().map(|(fault, days)| (fault.code(), days.len())).collect();
         json!({"gateway": gateway, "days": days(faults), "days_by_fault": by_fault})
     });
-    counted_finding(FindingCode::GatewayClock, "R42", told.collect(), &counted)
+    let finding = counted_finding(FindingCode::GatewayClock, "R42", told.collect(), &counted)?;
+    Some(Found { finding, days: found.into_values().flat_map(BTreeMap::into_values).flatten().collect() })
 }
 
 fn finding(code: FindingCode, rule: &str, evidence: Vec<Value>) -> Option<Finding> {

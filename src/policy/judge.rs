@@ -1,5 +1,7 @@
 //! The judgement: register, rulebook, catalogue and facts give one monitoring result. Pure: time is an argument.
 
+use std::collections::BTreeSet;
+
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,7 @@ use crate::findings;
 use crate::formal;
 use crate::formal_money;
 use crate::notes;
+use crate::reasons::FindingCode;
 use crate::register::{Register, Voucher};
 use crate::result::{AmountFigures, DeviceFigures, EvidenceRef, MonitoringResult, VersionRef, WindowDays};
 use crate::rulebook::Rulebook;
@@ -36,6 +39,14 @@ pub struct Case<'a> {
 pub struct Judgement {
     pub result: MonitoringResult,
     pub explanation: Explanation,
+    /// On which days what the findings rest on was received; it tells where in the log that lies.
+    pub finding_days: Vec<FindingDays>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FindingDays {
+    pub code: FindingCode,
+    pub days: BTreeSet<Day>,
 }
 
 /// What the page shows beside the result. It is no part of the result and of its hash.
@@ -96,6 +107,9 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     checks.extend(notes::general(case, terms, &usage));
     checks.extend(amount.iter().flat_map(|amount| notes::devices(case, amount, &devices, decision.devices_decided)));
     checks.push(notes::channels(case, &decision.channels, &carrier));
+    let found = findings::find(case, &window, &devices, usage_decides);
+    let with_days = found.iter().filter(|found| !found.days.is_empty());
+    let finding_days = with_days.map(|found| FindingDays { code: found.finding.code, days: found.days.clone() }).collect();
     let mut result = MonitoringResult {
         v: 1,
         voucher: voucher.id.clone(),
@@ -126,14 +140,14 @@ pub fn judge(case: &Case<'_>) -> Judgement {
         usage: usage_decides.then(|| usage.figures()),
         channels: decision.channels,
         checks,
-        findings: findings::find(case, &window, &devices, usage_decides),
+        findings: found.into_iter().map(|found| found.finding).collect(),
         evidence: EvidenceRef::default(),
     };
     result.judgement_hash = result.judgement_hash();
     let quarantined = facts.conflicts.values().flat_map(|conflicts| conflicts.positions.iter().copied()).collect();
     let (devices, function_modules) = (devices.standings, usage.function_modules);
     let explanation = Explanation { window, amount, devices, function_modules, days, quarantined };
-    Judgement { result, explanation }
+    Judgement { result, explanation, finding_days }
 }
 
 fn picture(window: &Window, devices: &DevicesWeighed, usage: &UsageWeighed, carrier: &CarrierWeighed) -> Vec<DayPicture> {

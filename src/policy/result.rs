@@ -123,6 +123,16 @@ pub struct Finding {
 pub struct EvidenceRef {
     pub log_size: u64,
     pub root: String,
+    /// Where in the log that lies on which the findings rest, as far as it came from there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingBlocks>,
+}
+
+/// Blocks that hold what a finding rests on, among what else was received on those days; first and last of each stretch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingBlocks {
+    pub code: FindingCode,
+    pub blocks: Vec<(u64, u64)>,
 }
 
 /// What the storing of a result adds; the judgement's hash leaves it out.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sqlx::SqliteConnection;
 use tally::{Claims, Facts, PutRecord, claim_records};
 
+use crate::block_rows::merge_block_rows;
 use crate::filter::filter_bytes;
 use crate::gateway_rows::merge_clock_rows;
 use crate::log::LogPosition;
@@ -38,6 +39,7 @@ impl Store {
             merge_sequences(connection, sequences).await?;
             merge_clock_rows(connection, &checkpoint.facts.clocks).await?;
             merge_dropped_rows(connection, &checkpoint.facts.dropped).await?;
+            merge_block_rows(connection, &checkpoint.facts.blocks).await?;
             put_position(connection, &checkpoint.position).await?;
             Ok(Some(Vec::new()))
         })

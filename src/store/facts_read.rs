@@ -1,13 +1,14 @@
 //! Reading facts: those of one enterprise and product, and the digest of all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use policy::calendar::Day;
 use policy::facts::VoucherFacts;
 use sha2::{Digest, Sha256};
 use tally::{
-    Clocks, DecodeError, Facts, Key, KeyParts, day_number, decode_carrier, decode_device_day, decode_usage, kind, merge_carrier_day,
-    merge_device_day, merge_usage, numbered_day, read_usage_key,
+    BlockDays, BlockRange, Clocks, DecodeError, Facts, Key, KeyParts, day_number, decode_carrier, decode_device_day, decode_usage, kind,
+    merge_carrier_day, merge_device_day, merge_usage, numbered_day, read_usage_key,
 };
 
 use crate::checkpoint::read_position;
@@ -38,11 +39,12 @@ pub struct Tail {
     /// Where each key begins, where its value, and where that ends.
     records: Vec<[usize; 3]>,
     clocks: Clocks,
+    blocks: BlockDays,
 }
 
 impl Tail {
     pub fn of(facts: &Facts) -> Tail {
-        let mut tail = Tail { clocks: facts.clocks.clone(), ..Tail::default() };
+        let mut tail = Tail { clocks: facts.clocks.clone(), blocks: facts.blocks.clone(), ..Tail::default() };
         let gathered = facts.records(&mut |key, value| {
             let begin = tail.bytes.len();
             tail.bytes.extend_from_slice(key);
@@ -53,6 +55,16 @@ impl Tail {
         match gathered {
             Ok(()) => tail,
         }
+    }
+
+    /// Adds where its messages stand in the log, by day of receipt.
+    pub fn add_blocks(&self, blocks: &mut BTreeMap<Day, BlockRange>) -> Result<(), StoreError> {
+        for day in self.blocks.days() {
+            let (day, more) = day?;
+            let range = blocks.entry(day).or_insert(more);
+            *range = (range.0.min(more.0), range.1.max(more.1));
+        }
+        Ok(())
     }
 
     fn range(&self, from: &[u8], until: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -3,6 +3,7 @@
 //! The embedded store: log segments and SQLite (WAL, synchronous FULL) in one directory.
 
 mod block;
+mod block_rows;
 mod checkpoint;
 mod claims_index;
 mod connected;

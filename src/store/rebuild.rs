@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use tally::{Claims, Clocks, Dropped, Facts, merge_clocks, merge_dropped};
+use tally::{BlockDays, Claims, Clocks, Dropped, Facts, merge_clocks, merge_dropped};
 
+use crate::block_rows::replace_block_rows;
 use crate::checkpoint::read_position;
 use crate::facts_read::{FactsDigest, facts_digest};
 use crate::gateway_rows::replace_clock_rows;
@@ -25,6 +26,7 @@ pub struct Rebuild {
     sequences: Sequences,
     clocks: Clocks,
     dropped: Dropped,
+    blocks: BlockDays,
     _writing: Writing,
 }
 
@@ -38,6 +40,7 @@ impl Store {
             sequences: Sequences::new(),
             clocks: Clocks::new(),
             dropped: Dropped::new(),
+            blocks: BlockDays::default(),
             _writing,
         })
     }
@@ -49,6 +52,7 @@ impl Rebuild {
         gather(&mut self.sequences, identities.boots());
         merge_clocks(&mut self.clocks, &facts.clocks);
         merge_dropped(&mut self.dropped, &facts.dropped);
+        self.blocks.merge(&facts.blocks);
         let identities = if identities.is_empty() { Vec::new() } else { vec![Arc::new(identities)] };
         for run in self.store.write_runs(facts, &identities, &mut EnterprisesOfKeys::default())? {
             let family = if Family::Facts.holds(run.name()) { Family::Facts } else { Family::Claims };
@@ -85,6 +89,7 @@ impl Rebuild {
             replace_sequences(connection, &self.sequences).await?;
             replace_clock_rows(connection, &self.clocks).await?;
             replace_dropped_rows(connection, &self.dropped).await?;
+            replace_block_rows(connection, &self.blocks).await?;
             Ok(Some(listed))
         });
         let committed = committed.await;

@@ -22,6 +22,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_receipts.sql"),
     include_str!("schema_runs.sql"),
     include_str!("schema_results.sql"),
+    include_str!("schema_block_days.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] =
     &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];

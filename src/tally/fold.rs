@@ -2,12 +2,13 @@
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use policy::calendar::{Instant, day_of};
+use policy::calendar::{Day, Instant, day_of};
 use policy::facts::{CarrierDay, Channel, ClockDay, UsageFacts};
 use wire::Report;
 use wire::carrier::CarrierMessage;
 use wire::identity::Sender;
 
+use crate::block_days::{BlockDays, BlockRange};
 use crate::claims::SequenceKey;
 use crate::clock::{ClockKey, Clocks, apply_clock, merge_clocks};
 use crate::devices::DeviceDelta;
@@ -35,6 +36,8 @@ pub struct Facts {
     /// Clocks and dropped numbers are few, and stand beside the records.
     pub clocks: Clocks,
     pub dropped: Dropped,
+    /// Where the messages stand in the log.
+    pub blocks: BlockDays,
     /// The bytes of the keys of usage and carrier records.
     key_bytes: usize,
 }
@@ -76,6 +79,11 @@ impl Facts {
         }
     }
 
+    /// A message that was received then stands in this block.
+    pub fn note_block(&mut self, received_at: Instant, block: u64) {
+        self.blocks.note(received_at.timestamp_micros(), block);
+    }
+
     /// Takes in another stretch of the log.
     pub fn merge(&mut self, other: Facts) {
         self.devices.merge(&other.devices);
@@ -87,6 +95,7 @@ impl Facts {
         }
         merge_clocks(&mut self.clocks, &other.clocks);
         merge_dropped(&mut self.dropped, &other.dropped);
+        self.blocks.merge(&other.blocks);
     }
 
     /// Gives everything away; what remains is empty, with room for as much again.
@@ -96,7 +105,7 @@ impl Facts {
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.has_records() && self.clocks.is_empty() && self.dropped.is_empty()
+        !self.has_records() && self.clocks.is_empty() && self.dropped.is_empty() && self.blocks.is_empty()
     }
 
     /// Whether `records` gives any.
@@ -119,6 +128,7 @@ impl Facts {
             + self.carrier.capacity() * entry
             + self.key_bytes
             + self.clocks.capacity() * size_of::<(ClockKey, ClockDay)>()
+            + self.blocks.len() * size_of::<(Day, BlockRange)>()
             + self.dropped.values().map(|ranges| size_of::<(SequenceKey, Ranges)>() + size_of_val(ranges.as_slice())).sum::<usize>()
     }
 }

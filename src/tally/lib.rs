@@ -3,6 +3,7 @@
 //! Every merge is commutative, associative and (for what must not count twice) guarded by the dedup window, so that the order of
 //! arrival never shows in the facts.
 
+mod block_days;
 mod claims;
 mod clock;
 mod dedup;
@@ -20,6 +21,7 @@ mod records;
 mod slot;
 pub mod varint;
 
+pub use block_days::{BlockDays, BlockRange};
 pub use claims::{Boot, BootClaims, Claim, Claims, SequenceKey, claim_records, id_key, read_id_claim, read_number_claim, sequence_key};
 pub use clock::{ClockKey, Clocks, decode_clock_day, encode_clock_day, merge_clock_day, merge_clocks};
 pub use dedup::{Novelty, RecentIdentities};

@@ -5,8 +5,8 @@ use policy::facts::Seen;
 use wire::report::Quality;
 
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
-const SHANGHAI_AHEAD_US: i64 = 8 * HOUR_US;
-const DAY_US: i64 = 24 * HOUR_US;
+pub(crate) const SHANGHAI_AHEAD_US: i64 = 8 * HOUR_US;
+pub(crate) const DAY_US: i64 = 24 * HOUR_US;
 
 /// Clock hours in Asia/Shanghai since the beginning of 1970: the years of this programme fit with room to spare.
 pub(crate) type HourNumber = i32;

@@ -8,7 +8,7 @@ use policy::calendar::{Instant, shanghai};
 use policy::judge::Explanation;
 use policy::reasons::{Group, Outcome, Verdict};
 use policy::register::{Enterprise, Product, Supplier, Voucher};
-use policy::result::{Check, MonitoringResult};
+use policy::result::{Check, Finding, MonitoringResult};
 use store::{StoreError, StoredResult};
 
 use super::evidence_text::evidence_text;
@@ -97,6 +97,13 @@ impl Shown {
     fn outcome(&self, check: &Check) -> (&'static str, &'static str) {
         let outcome: Outcome = check.outcome;
         (outcome.code(), outcome.text())
+    }
+
+    /// Where in the log that stands on which a finding rests.
+    fn blocks(&self, finding: &Finding) -> Option<String> {
+        let found = self.result.evidence.findings.iter().find(|found| found.code == finding.code)?;
+        let range = |(first, last): &(u64, u64)| if first == last { first.to_string() } else { format!("{first}–{last}") };
+        Some(found.blocks.iter().map(range).collect::<Vec<_>>().join("、"))
     }
 
     fn evidence(&self, value: &serde_json::Value) -> String {
