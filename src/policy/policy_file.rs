@@ -52,6 +52,8 @@ pub enum Form {
     Codes {
         digits: usize,
     },
+    /// Texts of 1 to 64 characters.
+    Names,
 }
 
 impl Form {
@@ -68,6 +70,7 @@ impl Form {
             Form::Text { chars_max } => format!("text of 1 to {chars_max} characters without control characters"),
             Form::Code { digits } => format!("a code of {digits} digits, as text"),
             Form::Codes { digits } => format!("a list of different codes of {digits} digits, as text"),
+            Form::Names => "a list of different texts of 1 to 64 characters without control characters".to_string(),
         }
     }
 
@@ -104,6 +107,12 @@ impl Form {
             Form::Text { chars_max } => {
                 let fits = |text: &&str| !text.is_empty() && text.chars().count() <= chars_max && !text.chars().any(char::is_control);
                 value.as_str().filter(fits).map(Value::from).ok_or_else(found)
+            }
+            Form::Names => {
+                let name = |item: &DeValue<'_>| Form::Text { chars_max: 64 }.read(item).ok()?.as_str().map(str::to_string);
+                let mut names = list_of(value, name).ok_or_else(found)?;
+                names.sort_unstable();
+                if names.windows(2).any(|pair| pair[0] == pair[1]) { Err(found()) } else { Ok(Value::from(names)) }
             }
             Form::Code { digits } => code_of(value, digits).map(Value::from).ok_or_else(found),
             Form::Codes { digits } => {

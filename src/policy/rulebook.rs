@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::calendar::{Day, Instant};
 use crate::canonical::hash_of;
@@ -23,14 +23,21 @@ pub struct Parameter {
     pub name: &'static str,
     pub form: Form,
     pub platform: bool,
+    /// What counts where a rulebook does not name it, as it would stand there; `None`: it must be named.
+    pub default: Option<&'static str>,
 }
 
 const fn platform(name: &'static str, form: Form) -> Parameter {
-    Parameter { name, form, platform: true }
+    Parameter { name, form, platform: true, default: None }
+}
+
+/// One that rulebooks of before it do not name.
+const fn optional(name: &'static str, form: Form, default: &'static str) -> Parameter {
+    Parameter { name, form, platform: true, default: Some(default) }
 }
 
 const fn policy_text(name: &'static str, form: Form) -> Parameter {
-    Parameter { name, form, platform: false }
+    Parameter { name, form, platform: false, default: None }
 }
 
 const fn count(min: u32, max: u32) -> Form {
@@ -38,7 +45,7 @@ const fn count(min: u32, max: u32) -> Form {
 }
 
 /// Every parameter, in the order in which pages show them.
-pub const PARAMETERS: [Parameter; 25] = [
+pub const PARAMETERS: &[Parameter] = &[
     platform("window_days", count(1, 366)),
     platform("late_days_max", count(0, 366)),
     platform("future_skew_s_max", count(0, 86_400)),
@@ -55,6 +62,18 @@ pub const PARAMETERS: [Parameter; 25] = [
     platform("carrier_required", Form::Flag),
     platform("rounding", Form::Choice(&["floor_fen"])),
     platform("cities_excluded", Form::Codes { digits: 6 }),
+    optional("frozen_share_max", Form::Share, "0.5"),
+    optional("frozen_hours_min", count(1, 10_000), "24"),
+    optional("constant_templates", Form::Names, "[]"),
+    optional("identical_share_min", Form::Share, "0.5"),
+    optional("identical_hours_min", count(1, 10_000), "8"),
+    optional("two_gateways_days_min", count(1, 366), "2"),
+    optional("gateway_places_days_min", count(1, 366), "2"),
+    optional("address_enterprises_min", count(2, 100_000), "3"),
+    optional("regular_share_min", Form::Share, "0.5"),
+    optional("regular_hours_min", count(1, 10_000), "12"),
+    optional("regular_reports_min", count(3, 3_600), "12"),
+    optional("burst_days", count(1, 366), "10"),
     policy_text("rate_a", Form::Share),
     policy_text("rate_b", Form::Share),
     policy_text("enterprise_cap", Form::Money),
@@ -65,6 +84,14 @@ pub const PARAMETERS: [Parameter; 25] = [
     policy_text("paid_percent_b", count(0, 100)),
     policy_text("province_code", Form::Code { digits: 2 }),
 ];
+
+impl Parameter {
+    /// The canonical JSON of what counts where it is not named.
+    fn default_value(&self) -> Option<Value> {
+        let (value, errors) = DeValue::parse_recoverable(self.default?);
+        if errors.is_empty() { self.form.read(value.get_ref()).ok() } else { None }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,6 +128,21 @@ pub struct Parameters {
     pub carrier_required: bool,
     pub rounding: Rounding,
     pub cities_excluded: BTreeSet<String>,
+    #[serde(deserialize_with = "decimal")]
+    pub frozen_share_max: Decimal,
+    pub frozen_hours_min: u32,
+    pub constant_templates: BTreeSet<String>,
+    #[serde(deserialize_with = "decimal")]
+    pub identical_share_min: Decimal,
+    pub identical_hours_min: u32,
+    pub two_gateways_days_min: u32,
+    pub gateway_places_days_min: u32,
+    pub address_enterprises_min: u32,
+    #[serde(deserialize_with = "decimal")]
+    pub regular_share_min: Decimal,
+    pub regular_hours_min: u32,
+    pub regular_reports_min: u32,
+    pub burst_days: u32,
     #[serde(deserialize_with = "decimal")]
     pub rate_a: Decimal,
     #[serde(deserialize_with = "decimal")]
@@ -179,7 +221,8 @@ impl Rulebook {
         let valid_from = read_key(table, "", "valid_from", Form::Instant, true, &mut faults);
         let mut values = Map::new();
         for parameter in PARAMETERS {
-            if let Some(value) = read_key(table, "", parameter.name, parameter.form, true, &mut faults) {
+            let named = read_key(table, "", parameter.name, parameter.form, parameter.default.is_none(), &mut faults);
+            if let Some(value) = named.or_else(|| parameter.default_value()) {
                 values.insert(parameter.name.to_string(), value);
             }
         }
