@@ -1,4 +1,5 @@
 //! Decides when to judge, keeps every result, and tells of new ones. What a verdict is stands in `policy`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batch;
 mod concerned;
