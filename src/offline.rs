@@ -14,7 +14,8 @@ use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
 use store::{
-    ApiKey, DamagedBlocks, ImportError, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys, Store, StoreError, Tail, scan,
+    ApiKey, DamagedBlocks, ImportError, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys, SignedHead, Store, StoreError,
+    Tail, scan,
 };
 
 use crate::config::Config;
@@ -294,14 +295,21 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
             break verified;
         }
     };
+    // A head that cannot be read is named above.
+    let heads: Vec<SignedHead> = notes.iter().filter_map(|note| SignedHead::read(note, &keys).ok()).collect();
+    let (results, of_results) = store.verify_results(&heads, &keys).await?;
     store.close().await;
     for finding in &verified.findings {
         println!("{finding}");
     }
-    println!("blocks {}, records {}, signed heads {}", verified.blocks, verified.records, verified.heads);
+    for finding in &of_results {
+        println!("{finding}");
+    }
+    println!("blocks {}, records {}, signed heads {}, results {results}", verified.blocks, verified.records, verified.heads);
     println!("root {}", hex::encode(verified.root));
     println!("{}", if verified.findings.is_empty() { "the log is whole" } else { "the log is NOT whole" });
-    Ok(verified.findings.is_empty())
+    println!("{}", if of_results.is_empty() { "the results are whole" } else { "the results are NOT whole" });
+    Ok(verified.findings.is_empty() && of_results.is_empty())
 }
 
 /// Prints the newest signed head; `false` if there is none.

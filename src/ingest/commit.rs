@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use observe::{Clock, Metrics};
-use store::{Checkpoint, OsDisk, ServiceKeys, SignedHead, Store, StoreError};
+use store::{Checkpoint, LogPosition, OsDisk, ServiceKeys, SignedHead, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -170,7 +171,7 @@ impl Committer {
         };
         progress.running = Some(waiting);
         let head_due = progress.stop.is_some() || progress.last_head.is_none_or(|at| at.elapsed() >= HEAD_EVERY);
-        let head = head_due.then(|| SignedHead::sign(&checkpoint.position, self.clock.now(), &self.keys));
+        let head = head_due.then(|| (checkpoint.position.clone(), self.clock.now(), self.keys.clone()));
         if head_due {
             progress.last_head = Some(Instant::now());
         }
@@ -180,8 +181,8 @@ impl Committer {
             let began = Instant::now();
             let written = runtime.block_on(write(&store, checkpoint));
             metrics.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
-            if let (Some(head), Ok(())) = (head, &written)
-                && let Err(error) = runtime.block_on(store.put_head(&head))
+            if let (Some((position, now, keys)), Ok(())) = (head, &written)
+                && let Err(error) = runtime.block_on(sign_head(&store, &position, now, &keys))
             {
                 tracing::warn!(%error, "a signed head of the log could not be kept; the next one will be");
             }
@@ -212,6 +213,10 @@ impl Committer {
 
 fn items(held: &VecDeque<ReadBatch>) -> usize {
     held.iter().map(|batch| batch.items.len()).sum()
+}
+
+async fn sign_head(store: &Store, position: &LogPosition, now: DateTime<Utc>, keys: &ServiceKeys) -> Result<(), StoreError> {
+    store.put_head(&SignedHead::sign(position, store.results_end().await?, now, keys)).await
 }
 
 async fn write(store: &Store, checkpoint: Checkpoint) -> Result<(), Option<Box<Checkpoint>>> {

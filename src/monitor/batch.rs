@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use policy::calendar::Instant;
+use policy::canonical::{bytes_of, hash_of_bytes};
 use policy::facts::VoucherFacts;
 use policy::judge::{Case, Judgement, judge};
+use policy::refusals::RefusalFacts;
 use policy::register::{Register, Voucher};
 use policy::result::{EvidenceRef, MonitoringResult};
 use policy::rulebook::Rulebook;
+use policy::slice::register_slice;
 use policy::window::window;
-use store::{FactsOfMany, FactsReader, NewResult, StoreError, StoredResult, Wanted};
+use store::{FactsOfMany, FactsReader, NewResult, ResultGrounds, StoreError, StoredResult, Wanted};
 
 use crate::evidence::EvidenceSource;
 use crate::log_places::{BlocksByDay, blocks_of};
@@ -243,8 +246,35 @@ impl Monitor {
             judged_at: now,
             body: serde_json::to_string(&result).map_err(unwritable)?,
             explanation: serde_json::to_string(&explanation).map_err(unwritable)?,
+            grounds: self.kept_with(grounds, voucher, as_of.unwrap_or(now), facts.refusals(), &result)?,
         };
         Ok(Weighed { newest, new: Some((row, result)) })
+    }
+}
+
+impl Monitor {
+    /// What a result rests on beside the evidence log, so that it can be recomputed at any time.
+    fn kept_with(
+        &self,
+        grounds: &Grounds,
+        voucher: &Voucher,
+        as_of: Instant,
+        refusals: RefusalFacts,
+        result: &MonitoringResult,
+    ) -> Result<ResultGrounds, StoreError> {
+        let parts = self.parts();
+        let rulebook = parts.rulebooks.in_force(voucher.applied_at);
+        let catalogue = parts.catalogues.in_force(voucher.applied_at);
+        let refusals = bytes_of(&refusals.to_json());
+        let refusals_hash = hash_of_bytes(&refusals);
+        let store = &parts.store;
+        let kept = [
+            store.to_keep(&result.register_hash, || bytes_of(&register_slice(&grounds.register, voucher)))?,
+            store.to_keep(&refusals_hash, || refusals)?,
+            store.to_keep(rulebook.hash(), || rulebook.text().as_bytes().to_vec())?,
+            store.to_keep(catalogue.hash(), || catalogue.text().as_bytes().to_vec())?,
+        ];
+        Ok(ResultGrounds { as_of, refusals: refusals_hash, kept: kept.into_iter().flatten().collect() })
     }
 }
 
@@ -255,6 +285,11 @@ impl FactsAtHand {
             _ => grounds.facts.read(&wanted, &mut self.reader)?,
         };
         Ok(&self.last.insert((wanted, facts)).1)
+    }
+
+    /// What was read last of refused messages.
+    fn refusals(&self) -> RefusalFacts {
+        self.last.as_ref().map_or_else(RefusalFacts::default, |(_, facts)| RefusalFacts::of(facts))
     }
 }
 

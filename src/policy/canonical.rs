@@ -4,8 +4,16 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub fn hash_of<T: Serialize>(value: &T) -> String {
-    let bytes = serde_jcs::to_vec(value).expect("values of this crate have text keys and no unrepresentable numbers");
-    format!("sha256:{}", hex::encode(Sha256::digest(&bytes)))
+    hash_of_bytes(&bytes_of(value))
+}
+
+/// The RFC 8785 form.
+pub fn bytes_of<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_jcs::to_vec(value).expect("values of this crate have text keys and no unrepresentable numbers")
+}
+
+pub fn hash_of_bytes(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ pub struct Catalogue {
     pub valid_from: Instant,
     rows: BTreeMap<u8, CatalogueRow>,
     hash: String,
+    text: String,
 }
 
 pub type Catalogues = Versions<Catalogue>;
@@ -92,7 +93,7 @@ impl Catalogue {
         let hash = hash_of(&json!({"id": id, "valid_from": valid_from, "rows": rows.values().collect::<Vec<_>>()}));
         let valid_from =
             policy_file::instant_of(&valid_from).ok_or_else(|| vec![PolicyFault::new("valid_from", Form::Instant.rule(), "")])?;
-        Ok(Catalogue { id, valid_from, rows, hash })
+        Ok(Catalogue { id, valid_from, rows, hash, text: text.to_string() })
     }
 
     pub fn row(&self, row: u8) -> Option<&CatalogueRow> {
@@ -105,6 +106,11 @@ impl Catalogue {
 
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// As it was read.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 }
 

@@ -137,7 +137,7 @@ pub struct ClockReading {
 pub type SenderName = (String, String);
 
 /// Messages of one sender that were refused because their identity stands for another accepted message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderConflicts {
     /// Identities with at least one such message, and different contents in all.
     pub identities: u64,

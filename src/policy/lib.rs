@@ -19,6 +19,7 @@ pub mod money;
 mod notes;
 pub mod policy_file;
 pub mod reasons;
+pub mod refusals;
 pub mod register;
 pub mod result;
 pub mod rulebook;

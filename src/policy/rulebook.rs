@@ -197,6 +197,7 @@ pub struct Rulebook {
     about: BTreeMap<String, About>,
     values: Map<String, Value>,
     hash: String,
+    text: String,
 }
 
 pub type Rulebooks = Versions<Rulebook>;
@@ -228,7 +229,9 @@ impl Rulebook {
         }
         let about = read_about(table, &mut faults);
         match (id.as_ref().and_then(Value::as_str), valid_from.as_ref().and_then(Value::as_str)) {
-            (Some(id), Some(valid_from)) if faults.is_empty() => Rulebook::build(id.to_string(), valid_from, values, about),
+            (Some(id), Some(valid_from)) if faults.is_empty() => {
+                Rulebook::build(id.to_string(), valid_from, values, about).map(|rulebook| Rulebook { text: text.to_string(), ..rulebook })
+            }
             _ => Err(faults),
         }
     }
@@ -243,7 +246,7 @@ impl Rulebook {
         let parameters = serde_json::from_value(Value::Object(values.clone())).map_err(|error| fault(error.to_string()))?;
         let hash = hash_of(&json!({"id": id, "valid_from": valid_from, "parameters": values}));
         let valid_from = policy_file::instant_of(valid_from).ok_or_else(|| fault("valid_from".to_string()))?;
-        Ok(Rulebook { id, valid_from, parameters, about, values, hash })
+        Ok(Rulebook { id, valid_from, parameters, about, values, hash, text: String::new() })
     }
 
     /// The same rulebook with one parameter set to another value, written as in the file (`0.05`, `"review"`, `12`).
@@ -281,6 +284,11 @@ impl Rulebook {
 
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// As it was read; empty where a parameter was changed since.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use crate::result_seals::{ResultGrounds, end_before, seal_result};
 use crate::sql::{Store, StoreError};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,7 @@ pub struct NewResult {
     pub judged_at: DateTime<Utc>,
     pub body: String,
     pub explanation: String,
+    pub grounds: ResultGrounds,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -123,6 +125,8 @@ impl Store {
     pub async fn add_results(&self, new: Vec<NewResult>) -> Result<Vec<Option<StoredResult>>, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut added = Vec::with_capacity(new.len());
+        let mut end = end_before(&mut transaction, i64::MAX).await?;
+        let mut kept = Vec::new();
         for new in new {
             let position: Option<i64> = sqlx::query_scalar(
                 "INSERT INTO result (voucher, sequence, verdict, judged_at, body, explanation) SELECT ?1, ?2, ?3, ?4, ?5, ?6
@@ -136,17 +140,25 @@ impl Store {
             .bind(&new.explanation)
             .fetch_optional(&mut *transaction)
             .await?;
-            added.push(position.map(|position| new.stored_at(position)));
+            let Some(position) = position else {
+                added.push(None);
+                continue;
+            };
+            let (result, grounds) = new.stored_at(position);
+            end = seal_result(&mut transaction, self.keys(), end, &result, &grounds).await?;
+            kept.extend(grounds.kept);
+            added.push(Some(result));
         }
         transaction.commit().await?;
+        self.remembered.add(&kept);
         Ok(added)
     }
 }
 
 impl NewResult {
-    fn stored_at(self, position: i64) -> StoredResult {
-        let NewResult { voucher, sequence, verdict, judged_at, body, explanation } = self;
-        StoredResult { position, voucher, sequence, verdict, judged_at, body, explanation }
+    fn stored_at(self, position: i64) -> (StoredResult, ResultGrounds) {
+        let NewResult { voucher, sequence, verdict, judged_at, body, explanation, grounds } = self;
+        (StoredResult { position, voucher, sequence, verdict, judged_at, body, explanation }, grounds)
     }
 }
 
@@ -173,7 +185,8 @@ mod tests {
     fn new(voucher: &str, sequence: i64) -> NewResult {
         let judged_at = DateTime::from_timestamp(1_572_900_000, 0).unwrap();
         let (body, explanation) = ("{}".to_string(), "{}".to_string());
-        NewResult { voucher: voucher.to_string(), sequence, verdict: "met".to_string(), judged_at, body, explanation }
+        let grounds = ResultGrounds { as_of: judged_at, refusals: String::new(), kept: Vec::new() };
+        NewResult { voucher: voucher.to_string(), sequence, verdict: "met".to_string(), judged_at, body, explanation, grounds }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, Executor, SqlitePool};
 
+use crate::kept::Remembered;
 use crate::run_file::RunError;
 use crate::run_set::{RunSet, listed};
 use crate::run_tiers::Merges;
@@ -23,6 +24,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_runs.sql"),
     include_str!("schema_results.sql"),
     include_str!("schema_block_days.sql"),
+    include_str!("schema_seals.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] =
     &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];
@@ -89,6 +91,7 @@ pub struct Store {
     pub(crate) merges: Arc<Merges>,
     pub(crate) touched: Arc<Touched>,
     keys: ServiceKeys,
+    pub(crate) remembered: Arc<Remembered>,
 }
 
 impl Store {
@@ -109,7 +112,18 @@ impl Store {
         runs.clean(async || listed(&mut *readers.acquire().await?).await).await?;
         let (runs, merges, touched) = (Arc::new(runs), Arc::default(), Arc::default());
         let keys = ServiceKeys::open(dir)?;
-        Ok(Store { dir: dir.to_path_buf(), readers, writer, quarantine, quarantine_readers, runs, merges, touched, keys })
+        Ok(Store {
+            dir: dir.to_path_buf(),
+            readers,
+            writer,
+            quarantine,
+            quarantine_readers,
+            runs,
+            merges,
+            touched,
+            keys,
+            remembered: Arc::default(),
+        })
     }
 
     /// With which the service signs.

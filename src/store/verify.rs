@@ -88,6 +88,7 @@ mod tests {
     use crate::block::{BlockBuilder, Record, Vouched};
     use crate::disk::OsDisk;
     use crate::log::{Log, LogOptions};
+    use crate::result_seals::ResultsEnd;
     use crate::seal::seal_next;
     use crate::segments::{segment_path, segments};
     use crate::signing::ServiceKeys;
@@ -114,7 +115,7 @@ mod tests {
             log.append(builder).unwrap();
             if i % 10 == 0 {
                 let at = DateTime::from_timestamp(1_572_940_800 + i, 0).unwrap();
-                notes.push(SignedHead::sign(log.end(), at, &keys).note);
+                notes.push(SignedHead::sign(log.end(), ResultsEnd::default(), at, &keys).note);
             }
         }
         Case { dir, keys, notes }

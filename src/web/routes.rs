@@ -24,6 +24,7 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/vouchers/{id}"),
     ("POST", "/api/v1/vouchers/{id}/judge"),
     ("GET", "/api/v1/vouchers/{id}/result"),
+    ("GET", "/api/v1/vouchers/{id}/result.jws"),
     ("GET", "/api/v1/vouchers/{id}/results"),
     ("GET", "/api/v1/results"),
     ("GET", "/api/v1/quarantine"),
@@ -50,6 +51,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/vouchers/{id}", get(api::vouchers::one))
         .route("/api/v1/vouchers/{id}/judge", post(api::vouchers::judge))
         .route("/api/v1/vouchers/{id}/result", get(api::results::newest))
+        .route("/api/v1/vouchers/{id}/result.jws", get(api::results::jws))
         .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
         .route("/api/v1/connected-devices", get(api::connected::list))
         .route("/api/v1/results", get(api::results::feed))

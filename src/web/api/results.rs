@@ -18,17 +18,45 @@ pub async fn newest(
     State(state): State<WebState>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(as_of): Query<AsOf>,
+    Query(which): Query<Which>,
 ) -> Result<impl IntoResponse, Problem> {
     visible(&state, &caller, &id).await?;
-    let result = match as_of.read()? {
-        Some(as_of) => state.store.result_as_of(&id, as_of).await?,
-        None => state.store.newest_result(&id).await?,
+    let result = wanted(&state, &id, &which).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], result.body))
+}
+
+/// The same as a compact JWS over exactly those bytes.
+pub async fn jws(
+    State(state): State<WebState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(which): Query<Which>,
+) -> Result<impl IntoResponse, Problem> {
+    visible(&state, &caller, &id).await?;
+    let result = wanted(&state, &id, &which).await?;
+    Ok(([(header::CONTENT_TYPE, "application/jose")], state.store.result_jws(&result).await?))
+}
+
+/// Which result of a voucher is asked for: the one in force at an instant, the one of a number, or the newest.
+#[derive(Deserialize)]
+pub struct Which {
+    #[serde(flatten)]
+    as_of: AsOf,
+    #[serde(default)]
+    sequence: String,
+}
+
+pub async fn wanted(state: &WebState, id: &str, which: &Which) -> Result<StoredResult, Problem> {
+    let result = match (which.as_of.read()?, which.sequence.as_str()) {
+        (Some(_), sequence) if !sequence.is_empty() => return Err(Problem::bad_request("as_of or sequence, not both")),
+        (Some(as_of), _) => state.store.result_as_of(id, as_of).await?,
+        (None, "") => state.store.newest_result(id).await?,
+        (None, number) => {
+            let number = number.parse().map_err(|_| Problem::bad_request(format!("sequence {number:?} is no number")))?;
+            state.store.result(id, number).await?
+        }
     };
-    match result {
-        Some(result) => Ok(([(header::CONTENT_TYPE, "application/json")], result.body)),
-        None => Err(Problem::not_found(format!("voucher {id:?} had no result then"))),
-    }
+    result.ok_or_else(|| Problem::not_found(format!("voucher {id:?} has no such result")))
 }
 
 #[derive(Serialize)]

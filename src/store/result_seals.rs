@@ -1,0 +1,229 @@
+//! What makes a stored result provable: it is signed when it is stored, by the key of that time, and its signature covers a chain over
+//! all results before it, so that none can be changed, removed or moved unseen.
+//!
+//! The chain begins with 32 zero bytes; the next link is SHA-256 over the link before, the result's position (u64, little-endian),
+//! SHA-256 of its JSON and SHA-256 of what the page shows beside it.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use crate::heads::SignedHead;
+use crate::kept::{Kept, keep};
+use crate::merkle::Hash;
+use crate::public_keys::{JwsError, PublicKeys};
+use crate::results::StoredResult;
+use crate::signing::{ServiceKeys, with_payload};
+use crate::sql::{Store, StoreError};
+
+/// What a judgement rested on beside the evidence log.
+#[derive(Clone, Debug)]
+pub struct ResultGrounds {
+    /// As of when it was asked for.
+    pub as_of: DateTime<Utc>,
+    /// Under which hash the facts about refused messages are kept.
+    pub refusals: String,
+    pub kept: Vec<Kept>,
+}
+
+/// How far the results have come: the position of the newest, and the chain up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResultsEnd {
+    pub position: u64,
+    pub chain: Hash,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResultFinding {
+    #[error("results: positions {first} to {last} are missing: results were deleted")]
+    Missing { first: i64, last: i64 },
+    #[error("result {sequence} of voucher {voucher} (position {position}) {what}")]
+    Changed { voucher: String, sequence: i64, position: i64, what: String },
+    #[error("the head signed at {at} says {position} results, there are {found}: the last ones were deleted")]
+    Cut { at: String, position: u64, found: u64 },
+    #[error("the head signed at {at} stands on other results than the first {position} of now: one was changed, removed or moved")]
+    Other { at: String, position: u64 },
+}
+
+impl ResultsEnd {
+    #[must_use]
+    pub fn followed_by(&self, position: i64, body: &str, explanation: &str) -> ResultsEnd {
+        let position = position.unsigned_abs();
+        let chain = Sha256::new()
+            .chain_update(self.chain)
+            .chain_update(position.to_le_bytes())
+            .chain_update(Sha256::digest(body))
+            .chain_update(Sha256::digest(explanation));
+        ResultsEnd { position, chain: chain.finalize().into() }
+    }
+}
+
+/// Signs a result that was just stored, in the same transaction. `before`: where the results ended; gives where they end now.
+pub(crate) async fn seal_result(
+    connection: &mut SqliteConnection,
+    keys: &ServiceKeys,
+    before: ResultsEnd,
+    result: &StoredResult,
+    grounds: &ResultGrounds,
+) -> Result<ResultsEnd, StoreError> {
+    let end = before.followed_by(result.position, &result.body, &result.explanation);
+    let mut header = Map::new();
+    header.insert("as_of".into(), json!(grounds.as_of.to_rfc3339_opts(SecondsFormat::Micros, true)));
+    header.insert("chain".into(), json!(format!("sha256:{}", hex::encode(end.chain))));
+    header.insert("position".into(), json!(result.position));
+    header.insert("refusals".into(), json!(grounds.refusals));
+    let jws = keys.sign_detached(result.body.as_bytes(), header);
+    sqlx::query("INSERT INTO result_seal (position, chain, jws) VALUES (?, ?, ?)")
+        .bind(result.position)
+        .bind(&end.chain[..])
+        .bind(jws)
+        .execute(&mut *connection)
+        .await?;
+    keep(connection, &grounds.kept).await?;
+    Ok(end)
+}
+
+/// Where the results end before this position. Results of an earlier version have no link of their own: theirs are reckoned.
+pub(crate) async fn end_before(connection: &mut SqliteConnection, position: i64) -> Result<ResultsEnd, StoreError> {
+    let newest = sqlx::query("SELECT position, chain FROM result_seal WHERE position < ? ORDER BY position DESC LIMIT 1")
+        .bind(position)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let Some(row) = newest {
+        return Ok(ResultsEnd { position: row.try_get::<i64, _>("position")?.unsigned_abs(), chain: link(&row)? });
+    }
+    let rows = sqlx::query("SELECT position, body, explanation FROM result WHERE position < ? ORDER BY position").bind(position);
+    let mut end = ResultsEnd::default();
+    for row in rows.fetch_all(connection).await? {
+        end = end.followed_by(row.try_get("position")?, row.try_get("body")?, row.try_get("explanation")?);
+    }
+    Ok(end)
+}
+
+fn link(row: &SqliteRow) -> Result<Hash, StoreError> {
+    let chain: Vec<u8> = row.try_get("chain")?;
+    chain.try_into().map_err(|_| StoreError::stored("result", "its link of the chain is not 32 bytes"))
+}
+
+impl Store {
+    /// Where the results end now.
+    pub async fn results_end(&self) -> Result<ResultsEnd, StoreError> {
+        end_before(&mut *self.readers.acquire().await?, i64::MAX).await
+    }
+
+    /// The compact JWS over exactly the bytes of a result: signed when it was stored; one of an earlier version now.
+    pub async fn result_jws(&self, result: &StoredResult) -> Result<String, StoreError> {
+        let detached: Option<String> = sqlx::query_scalar("SELECT jws FROM result_seal WHERE position = ?")
+            .bind(result.position)
+            .fetch_optional(&self.readers)
+            .await?;
+        let payload = result.body.as_bytes();
+        let Some(detached) = detached else { return Ok(self.keys().jws(payload)) };
+        with_payload(&detached, payload).ok_or_else(|| StoreError::stored("result", "its signature cannot be read"))
+    }
+
+    /// Holds every stored result against its signature, the chain, and what signed heads say of the results.
+    pub async fn verify_results(&self, heads: &[SignedHead], keys: &PublicKeys) -> Result<(u64, Vec<ResultFinding>), StoreError> {
+        let mut walk = Walk { keys, end: ResultsEnd::default(), sequences: HashMap::new(), sealed: false, findings: Vec::new() };
+        let mut links = HashMap::from([(0, Hash::default())]);
+        let (mut count, mut after) = (0, 0i64);
+        loop {
+            let rows = sqlx::query(
+                "SELECT result.position, voucher, sequence, verdict, body, explanation, chain, jws
+                 FROM result LEFT JOIN result_seal USING (position) WHERE result.position > ? ORDER BY result.position LIMIT 1000",
+            )
+            .bind(after)
+            .fetch_all(&self.readers)
+            .await?;
+            let Some(last) = rows.last() else { break };
+            after = last.try_get("position")?;
+            count += rows.len() as u64;
+            for row in &rows {
+                walk.take(row)?;
+                links.insert(walk.end.position, walk.end.chain);
+            }
+        }
+        let used: i64 = sqlx::query_scalar("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'result'), 0)")
+            .fetch_one(&self.readers)
+            .await?;
+        let found = walk.end.position;
+        if used.unsigned_abs() > found {
+            walk.findings.push(ResultFinding::Missing { first: found.cast_signed() + 1, last: used });
+        }
+        for head in heads {
+            let Some(results) = head.results else { continue };
+            let at = head.at.to_rfc3339();
+            if results.position > found {
+                walk.findings.push(ResultFinding::Cut { at, position: results.position, found });
+            } else if links.get(&results.position) != Some(&results.chain) {
+                walk.findings.push(ResultFinding::Other { at, position: results.position });
+            }
+        }
+        Ok((count, walk.findings))
+    }
+}
+
+/// Goes through all results in their order.
+struct Walk<'k> {
+    keys: &'k PublicKeys,
+    end: ResultsEnd,
+    /// By voucher, its last number.
+    sequences: HashMap<String, i64>,
+    /// Whether a result with a signature has come.
+    sealed: bool,
+    findings: Vec<ResultFinding>,
+}
+
+impl Walk<'_> {
+    fn take(&mut self, row: &SqliteRow) -> Result<(), StoreError> {
+        let (position, sequence): (i64, i64) = (row.try_get("position")?, row.try_get("sequence")?);
+        let (voucher, body): (String, String) = (row.try_get("voucher")?, row.try_get("body")?);
+        let next = self.end.position.cast_signed() + 1;
+        if position > next {
+            self.findings.push(ResultFinding::Missing { first: next, last: position - 1 });
+        }
+        let wrong = self.wrong(row, position, sequence, &voucher, &body)?;
+        self.sequences.insert(voucher.clone(), sequence);
+        if let Some(what) = wrong {
+            self.findings.push(ResultFinding::Changed { voucher, sequence, position, what });
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a result. The chain then goes on from the link that was stored with it: what follows is judged by itself.
+    fn wrong(&mut self, row: &SqliteRow, position: i64, sequence: i64, voucher: &str, body: &str) -> Result<Option<String>, StoreError> {
+        let reckoned = self.end.followed_by(position, body, row.try_get("explanation")?);
+        let said: Value = serde_json::from_str(body).unwrap_or_default();
+        let verdict: String = row.try_get("verdict")?;
+        let row_fits = said["voucher"] == voucher && said["sequence"] == sequence && said["verdict"] == verdict;
+        let follows = self.sequences.get(voucher).map_or(1, |last| last + 1) == sequence;
+        self.end = reckoned;
+        let jws: Option<String> = row.try_get("jws")?;
+        let Some(jws) = jws else {
+            return Ok(self
+                .sealed
+                .then(|| "has lost its signature".to_string())
+                .or_else(|| (!row_fits).then(|| "was changed".to_string())));
+        };
+        self.sealed = true;
+        let stored = link(row)?;
+        self.end.chain = stored;
+        let verified = with_payload(&jws, body.as_bytes()).ok_or(JwsError::Form).and_then(|jws| self.keys.verify_jws(&jws));
+        let signed_chain = json!(format!("sha256:{}", hex::encode(stored)));
+        Ok(match verified {
+            Err(error) => Some(format!("was changed, or its signature was: {error}")),
+            Ok(_) if !row_fits => Some("stands under another voucher, number or verdict than it says".into()),
+            Ok(_) if !follows => Some("does not follow the one before of its voucher".into()),
+            Ok(jws) if jws.header.get("position") != Some(&json!(position)) => Some("was moved".into()),
+            Ok(jws) if jws.header.get("chain") != Some(&signed_chain) => Some("has a link of the chain that it was not signed with".into()),
+            Ok(_) if reckoned.chain != stored => {
+                Some("does not follow what stands before it: that, or what its page shows, was changed".into())
+            }
+            Ok(_) => None,
+        })
+    }
+}
