@@ -101,3 +101,43 @@ fn the_public_keys_and_the_newest_head_are_handed_out() {
     let lines: Vec<_> = note.lines().collect();
     assert_eq!((lines[0], lines[1], lines[4]), ("shangyun-monitor/evidence-log", "1", ""));
 }
+
+#[test]
+fn a_result_is_handed_out_signed_over_its_bytes_by_the_key_of_its_time() {
+    let site = Site::new(
+        Register::new()
+            .supplier("S-1")
+            .product("P-1", "S-1", 5, "A")
+            .enterprise(1, GUANGZHOU)
+            .voucher("V-1", 1, "P-1", "1000.00", json!({}))
+            .file(),
+    );
+    let path = "/api/v1/vouchers/V-1/result";
+    assert_eq!(site.get(&format!("{path}.jws"), &site.admin).status, 404, "before the first");
+    let first = site.judge("V-1");
+    let rotated = shangyun(&site.dir(), &["key", "rotate"]);
+    assert!(rotated.status.success(), "{}", stderr(&rotated));
+    push(&site, 0, 1);
+    let second = site.judge("V-1");
+    assert_eq!((&first["sequence"], &second["sequence"]), (&json!(1), &json!(2)));
+    let keys = site.get("/api/v1/keys", "").json();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 2, "a running service takes the new key up: {keys}");
+    assert_eq!(keys["keys"][1]["kid"], stdout(&rotated).trim());
+    let key_of = |query: &str| {
+        let (jws, body) = (site.get(&format!("{path}.jws{query}"), &site.admin), site.get(&format!("{path}{query}"), &site.admin));
+        assert_eq!((jws.status, jws.header("content-type")), (200, "application/jose"), "{}", jws.body);
+        let verified = store::PublicKeys::read(&keys.to_string()).unwrap().verify_jws(&jws.body).unwrap();
+        assert_eq!(verified.payload, body.body.as_bytes());
+        verified.key.id()
+    };
+    let between = second["judged_at"].as_str().unwrap().replace('+', "%2B");
+    for (query, key) in [("", 1), ("?sequence=1", 0), ("?sequence=2", 1), (&format!("?as_of={between}"), 1)] {
+        assert_eq!(key_of(query), keys["keys"][key]["kid"].as_str().unwrap(), "{query}");
+    }
+    assert_eq!(site.get(&format!("{path}.jws?sequence=3"), &site.admin).status, 404);
+    assert_eq!(site.get(&format!("{path}.jws?sequence=x"), &site.admin).status, 400);
+    assert_eq!(site.get(&format!("{path}.jws"), "").status, 401);
+    let (_dir, data) = site.stop();
+    let (whole, text) = verify(&data, &[]);
+    assert!(whole && text.contains("results 2") && text.contains("the results are whole"), "{text}");
+}

@@ -6,7 +6,7 @@ use crate::judge::{Case, judge};
 use crate::reasons::{ExclusionReason, FindingCode, Group, Outcome, Verdict};
 use crate::register::*;
 use crate::result::MonitoringResult;
-use crate::slice::{register_slice, slice};
+use crate::slice::{read_register_slice, register_slice, slice};
 use crate::test_case::{World, at, declared, enterprise, outcome, voucher, yuan};
 
 /// Row 23, two devices needed, `SN-0` and `SN-1` connected.
@@ -230,7 +230,12 @@ fn judging_from_the_slice_gives_the_same_result() {
     assert_eq!(judge(&case), whole);
     assert!(part.vouchers.contains_key("V-3") && !part.devices.contains_key(&("V-3".to_string(), "SN-77".to_string())));
     assert_eq!((part.quotas.len(), part.gateways.len(), part.products.len()), (3, 0, 2));
-    assert!(!register_slice(&world.register, &world.register.vouchers["V-1"]).to_string().contains("secret"));
+    let json = register_slice(&world.register, &world.register.vouchers["V-1"]);
+    assert!(!json.to_string().contains("secret"));
+    assert_eq!(read_register_slice(json.clone()), Ok((part, "V-1".to_string())), "and it is read again from its JSON");
+    let mut short = json;
+    short.as_object_mut().unwrap().remove("lines");
+    assert!(read_register_slice(short).is_err_and(|error| error.contains("lines")));
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The rows of the register that one judgement rests on; their hash stands in the result. No gateway, so no token, is among them.
 
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::canonical::hash_of;
 use crate::findings::same_serial;
-use crate::register::{Register, Voucher};
+use crate::register::{DeclaredDevice, Enterprise, IssuancePeriod, Line, Pilot, Product, Quota, Register, Supplier, Voucher};
 
 /// The part of the register that decides about a voucher: judging from it gives the same result as from the whole.
 pub fn slice(register: &Register, voucher: &Voucher) -> Register {
@@ -62,6 +65,29 @@ pub fn register_slice(register: &Register, voucher: &Voucher) -> Value {
         "devices": part.devices.values().collect::<Vec<_>>(),
         "lines": part.lines.values().collect::<Vec<_>>(),
     })
+}
+
+/// The register that a slice is, and its voucher.
+pub fn read_register_slice(mut slice: Value) -> Result<(Register, String), String> {
+    let voucher = slice["voucher"].as_str().ok_or("it names no voucher")?.to_string();
+    let register = Register {
+        enterprises: rows(&mut slice, "enterprises", |row: &Enterprise| row.id.clone())?,
+        suppliers: rows(&mut slice, "suppliers", |row: &Supplier| row.id.clone())?,
+        products: rows(&mut slice, "products", |row: &Product| row.id.clone())?,
+        periods: rows(&mut slice, "periods", |row: &IssuancePeriod| row.id.clone())?,
+        quotas: rows(&mut slice, "quotas", |row: &Quota| (row.party.clone(), row.period.clone()))?,
+        pilots: rows(&mut slice, "pilots", |row: &Pilot| row.id.clone())?,
+        vouchers: rows(&mut slice, "vouchers", |row: &Voucher| row.id.clone())?,
+        devices: rows(&mut slice, "devices", |row: &DeclaredDevice| (row.voucher.clone(), row.device.clone()))?,
+        lines: rows(&mut slice, "lines", |row: &Line| (row.enterprise.clone(), row.line.clone()))?,
+        ..Register::default()
+    };
+    Ok((register, voucher))
+}
+
+fn rows<K: Ord, T: DeserializeOwned>(slice: &mut Value, list: &str, key: impl Fn(&T) -> K) -> Result<BTreeMap<K, T>, String> {
+    let rows: Vec<T> = serde_json::from_value(slice[list].take()).map_err(|error| format!("{list}: {error}"))?;
+    Ok(rows.into_iter().map(|row| (key(&row), row)).collect())
 }
 
 pub fn register_hash(register: &Register, voucher: &Voucher) -> String {

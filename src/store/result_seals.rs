@@ -227,3 +227,109 @@ impl Walk<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogPosition;
+    use crate::results::NewResult;
+    use sqlx::Executor;
+
+    fn at(s: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_572_900_000 + s, 0).unwrap()
+    }
+
+    fn new(voucher: &str, sequence: i64) -> NewResult {
+        let body = json!({"voucher": voucher, "sequence": sequence, "verdict": "met"}).to_string();
+        let grounds = ResultGrounds { as_of: at(1), refusals: "sha256:00".into(), kept: Vec::new() };
+        let (voucher, verdict, explanation) = (voucher.to_string(), "met".to_string(), "{}".to_string());
+        NewResult { voucher, sequence, verdict, judged_at: at(2), body, explanation, grounds }
+    }
+
+    /// Seven results of two vouchers, and a head after the fourth and the last.
+    async fn case(dir: &std::path::Path) -> (Store, Vec<SignedHead>) {
+        let store = Store::open(dir).await.unwrap();
+        let mut heads = Vec::new();
+        for some in [vec![new("A", 1), new("B", 1), new("A", 2), new("A", 3)], vec![new("B", 2), new("A", 4), new("B", 3)]] {
+            assert!(store.add_results(some).await.unwrap().iter().all(Option::is_some));
+            let end = store.results_end().await.unwrap();
+            heads.push(SignedHead::sign(&LogPosition::default(), end, at(3), store.keys()));
+        }
+        (store, heads)
+    }
+
+    async fn findings(store: &Store, heads: &[SignedHead]) -> Vec<ResultFinding> {
+        store.verify_results(heads, &store.keys().public()).await.unwrap().1
+    }
+
+    /// Somebody who can write to the database may also remove what guards it.
+    async fn tamper(store: &Store, statement: &'static str) {
+        for trigger in ["result_unchanged", "result_kept", "result_follows"] {
+            store.writer.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DROP TRIGGER IF EXISTS {trigger}")))).await.unwrap();
+        }
+        store.writer.execute(sqlx::raw_sql(statement)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn untouched_results_have_no_findings_and_their_signature_is_over_their_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, heads) = case(dir.path()).await;
+        assert_eq!(findings(&store, &heads).await, []);
+        let result = store.newest_result("A").await.unwrap().unwrap();
+        ServiceKeys::rotate(dir.path(), at(5)).unwrap();
+        let jws = store.result_jws(&result).await.unwrap();
+        let verified = store.keys().public().verify_jws(&jws).unwrap();
+        assert_eq!((verified.payload, &verified.header["position"]), (result.body.into_bytes(), &json!(6)));
+        assert_eq!(verified.key.signed_until, Some(at(5)), "by the key of the time when it was stored");
+        assert_eq!(store.result_jws(&store.newest_result("A").await.unwrap().unwrap()).await.unwrap(), jws);
+        assert_eq!(findings(&store, &heads).await, [], "also after a rotation");
+    }
+
+    #[tokio::test]
+    async fn a_changed_deleted_moved_or_swapped_result_is_named() {
+        let changes = [
+            ("UPDATE result SET body = replace(body, 'met', 'not_met') WHERE position = 3", "position 3"),
+            ("UPDATE result SET verdict = 'not_met' WHERE position = 3", "position 3"),
+            ("UPDATE result SET explanation = '{\"a\":1}' WHERE position = 3", "position 3"),
+            ("UPDATE result SET voucher = 'C' WHERE position = 3", "position 3"),
+            ("DELETE FROM result WHERE position = 3", "positions 3 to 3 are missing"),
+            ("DELETE FROM result WHERE position >= 6", "positions 6 to 7 are missing"),
+            ("DELETE FROM result WHERE position >= 6; UPDATE sqlite_sequence SET seq = 5", "says 7 results, there are 5"),
+            ("DELETE FROM result", "positions 1 to 7 are missing"),
+            (
+                "UPDATE result SET position = -1 WHERE position = 3; UPDATE result SET position = 3 WHERE position = 4; UPDATE result SET position = 4 WHERE position = -1",
+                "position 3",
+            ),
+            ("DELETE FROM result_seal WHERE position = 3", "has lost its signature"),
+            (
+                "DELETE FROM result_seal; UPDATE result SET body = replace(body, 'B', 'C'), voucher = 'C' WHERE voucher = 'B'",
+                "stands on other results",
+            ),
+            (
+                "DELETE FROM result WHERE position = 4; UPDATE result SET position = position - 1 WHERE position > 4; DELETE FROM result_seal WHERE position = 4; UPDATE result_seal SET position = position - 1 WHERE position > 4; UPDATE sqlite_sequence SET seq = 6",
+                "position 4",
+            ),
+        ];
+        for (statement, named) in changes {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, heads) = case(dir.path()).await;
+            tamper(&store, statement).await;
+            let told: Vec<String> = findings(&store, &heads).await.iter().map(ToString::to_string).collect();
+            assert!(told.iter().any(|finding| finding.contains(named)), "{statement}: {told:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn results_of_an_earlier_version_are_in_the_chain_and_signed_when_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = case(dir.path()).await;
+        tamper(&store, "DELETE FROM result_seal").await;
+        let result = store.newest_result("A").await.unwrap().unwrap();
+        let jws = store.result_jws(&result).await.unwrap();
+        assert_eq!(store.keys().public().verify_jws(&jws).unwrap().payload, result.body.as_bytes());
+        store.add_results(vec![new("A", 5)]).await.unwrap();
+        assert_eq!(findings(&store, &[]).await, []);
+        tamper(&store, "UPDATE result SET explanation = '[]' WHERE position = 2").await;
+        assert_eq!(findings(&store, &[]).await.len(), 1);
+    }
+}
