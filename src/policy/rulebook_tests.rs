@@ -116,7 +116,8 @@ fn comments_and_explanations_do_not_change_the_hash_but_any_value_does() {
     assert_eq!(commented.hash(), default.hash());
     assert_ne!(changed("window_days = 30", "window_days = 31").unwrap().hash(), default.hash());
     assert_ne!(changed("id = \"gd-2019\"", "id = \"gd-2020\"").unwrap().hash(), default.hash());
-    assert_eq!(default.with("window_days", "31").unwrap(), changed("window_days = 30", "window_days = 31").unwrap());
+    let (set, read) = (default.with("window_days", "31").unwrap(), changed("window_days = 30", "window_days = 31").unwrap());
+    assert_eq!((set.hash(), &set.parameters, set.view()), (read.hash(), &read.parameters, read.view()));
     assert!(default.with("window_days", "0").is_err() && default.with("nothing", "1").is_err());
     assert!(default.with("window_days", "3\nlate_days_max = 1").is_err());
 }
