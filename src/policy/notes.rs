@@ -10,6 +10,7 @@ use crate::channels::CarrierWeighed;
 use crate::devices::DevicesWeighed;
 use crate::formal::pass_if;
 use crate::judge::Case;
+use crate::queue::names_lack_of_funds;
 use crate::reasons::{ExclusionReason, Group, Outcome};
 use crate::register::VoucherStatus;
 use crate::result::{ChannelComparison, Check};
@@ -99,7 +100,7 @@ fn redeemed_in_time(case: &Case<'_>) -> Check {
 /// R11: vouchers of the enterprise that ended void before this application; a refused one counts once it had asked for redemption.
 fn unredeemed(case: &Case<'_>) -> Check {
     let ended = |status: VoucherStatus, redeemed: bool| status == VoucherStatus::Void || status == VoucherStatus::Refused && redeemed;
-    let budget = |cause: &Option<String>| cause.as_ref().is_some_and(|cause| cause.contains("budget") || cause.contains("资金"));
+    let budget = |cause: &Option<String>| cause.as_deref().is_some_and(names_lack_of_funds);
     let others = case.register.vouchers_of(&case.voucher.enterprise).filter(|other| other.id != case.voucher.id);
     let count = others
         .filter(|other| ended(other.status, other.redeem_at.is_some()) && !budget(&other.void_cause))

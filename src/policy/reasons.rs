@@ -86,6 +86,33 @@ codes! {
     }
 }
 
+codes! {
+    /// What vouchers queue for (R12).
+    QueueKind {
+        Claim "claim" "申领";
+        Redemption "redemption" "兑现";
+    }
+}
+
+codes! {
+    /// Why a voucher has its place in the queue (R12, R13).
+    PlaceReason {
+        CarriedOver "carried_over" "上期因资金缺口未能兑现，本期优先结算";
+        Pilot "pilot" "试点示范服务券，优先保障";
+        Ordinary "ordinary" "按申请日期先后";
+        PilotTitleLost "pilot_title_lost" "试点示范任务未完成，不再优先，按申请日期先后";
+    }
+}
+
+codes! {
+    /// Whether a pilot's consortium does what it owes in the period (R44).
+    PilotTitle {
+        Open "open" "发放期未结束，尚可补足";
+        Kept "kept" "已完成";
+        Lost "lost" "发放期结束时未完成";
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

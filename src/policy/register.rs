@@ -162,6 +162,13 @@ pub struct Voucher {
     pub objection: Option<serde_json::Value>,
 }
 
+impl Voucher {
+    /// Whether an objection is open.
+    pub fn objected(&self) -> bool {
+        self.objection.as_ref().is_some_and(|objection| *objection != serde_json::Value::Bool(false))
+    }
+}
+
 /// A device that a voucher claims; key (voucher, device).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeclaredDevice {

@@ -40,6 +40,10 @@ const fn policy_text(name: &'static str, form: Form) -> Parameter {
     Parameter { name, form, platform: false, default: None }
 }
 
+const fn optional_policy_text(name: &'static str, form: Form, default: &'static str) -> Parameter {
+    Parameter { name, form, platform: false, default: Some(default) }
+}
+
 const fn count(min: u32, max: u32) -> Form {
     Form::Count { min, max }
 }
@@ -83,6 +87,8 @@ pub const PARAMETERS: &[Parameter] = &[
     policy_text("paid_percent_a", count(0, 100)),
     policy_text("paid_percent_b", count(0, 100)),
     policy_text("province_code", Form::Code { digits: 2 }),
+    optional_policy_text("pilot_enterprises_min", count(0, 100_000), "10"),
+    optional_policy_text("pilot_joint_enterprises_min", count(0, 100_000), "3"),
 ];
 
 impl Parameter {
@@ -154,6 +160,8 @@ pub struct Parameters {
     pub paid_percent_a: u32,
     pub paid_percent_b: u32,
     pub province_code: String,
+    pub pilot_enterprises_min: u32,
+    pub pilot_joint_enterprises_min: u32,
 }
 
 impl Parameters {

@@ -78,6 +78,23 @@ pub fn product(id: &str, class: ProductClass, row: u8) -> Product {
     }
 }
 
+/// Claiming from July to the end of 2019, redemption until the end of March.
+pub fn period(id: &str) -> IssuancePeriod {
+    IssuancePeriod {
+        id: id.to_string(),
+        claim_from: at("2019-07-01T00:00:00+08:00"),
+        claim_to: at("2019-12-31T18:00:00+08:00"),
+        redeem_from: at("2019-09-01T00:00:00+08:00"),
+        redeem_to: at("2020-03-31T18:00:00+08:00"),
+        announced_at: Some(at("2019-06-20T10:00:00+08:00")),
+    }
+}
+
+pub fn pilot(id: &str, members: &[&str], enterprises: &[String]) -> Pilot {
+    let members = members.iter().map(|member| (*member).to_string()).collect();
+    Pilot { id: id.to_string(), members, enterprises: enterprises.to_vec(), benchmark: "示范点".to_string() }
+}
+
 pub fn declared(voucher: &str, device: &str, province: Option<&str>) -> DeclaredDevice {
     DeclaredDevice {
         voucher: voucher.to_string(),

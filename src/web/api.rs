@@ -3,6 +3,7 @@
 pub mod body;
 pub mod connected;
 pub mod gateways;
+pub mod lists;
 pub mod proof;
 pub mod push;
 pub mod quarantine;

@@ -27,6 +27,10 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/vouchers/{id}/result.jws"),
     ("GET", "/api/v1/vouchers/{id}/results"),
     ("GET", "/api/v1/results"),
+    ("GET", "/api/v1/queue"),
+    ("GET", "/api/v1/publicity"),
+    ("GET", "/api/v1/pilots"),
+    ("GET", "/api/v1/counters"),
     ("GET", "/api/v1/quarantine"),
     ("POST", "/api/v1/quarantine/replay"),
     ("GET", "/api/v1/quarantine/{position}"),
@@ -55,6 +59,10 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
         .route("/api/v1/connected-devices", get(api::connected::list))
         .route("/api/v1/results", get(api::results::feed))
+        .route("/api/v1/queue", get(api::lists::queue))
+        .route("/api/v1/publicity", get(api::lists::publicity))
+        .route("/api/v1/pilots", get(api::lists::pilots))
+        .route("/api/v1/counters", get(api::lists::counters))
         .route("/api/v1/keys", get(api::proof::keys))
         .route("/api/v1/log/head", get(api::proof::head))
         .route("/api/v1/quarantine", get(api::quarantine::list))
