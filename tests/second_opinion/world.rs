@@ -43,7 +43,7 @@ const CHANGED: [(u64, &str, Option<&str>); 4] =
 pub const SECOND_VALID_FROM: &str = "2019-08-01T00:00:00+08:00";
 const FIRST_VALID_FROM: &str = "2018-03-20T00:00:00+08:00";
 const MODULES: [&str; 5] = ["设备OEE分析", "报警", "工单", "看板", "能耗"];
-const DEVICES: [&str; 7] = ["SN-1", "SN-2", "SN-3", "SN-4", "SN-5", "机床-6", "SN-1x"];
+const DEVICES: [&str; 9] = ["SN-1", "SN-2", "SN-3", "SN-4", "SN-5", "机床-6", "SN-1x", "SN-8", "sn-8"];
 const US: TimeDelta = TimeDelta::microseconds(1);
 
 /// The credit code of the n-th enterprise, with a right check character.
@@ -64,7 +64,7 @@ struct Maker {
     random: StdRng,
     as_of: At,
     parameters: Value,
-    suppliers: u32,
+    sent: u32,
     messages: Vec<Value>,
 }
 
@@ -73,7 +73,7 @@ pub fn world(seed: u64) -> Value {
     let day = NaiveDate::from_ymd_opt(2019, 11, 5).unwrap() + Days::new(random.random_range(0..30));
     let as_of = edge_of_day(&mut random, day);
     let parameters = parameters(&mut random);
-    let mut maker = Maker { random, as_of, parameters: parameters.clone(), suppliers: 0, messages: Vec::new() };
+    let mut maker = Maker { random, as_of, parameters: parameters.clone(), sent: 0, messages: Vec::new() };
     let mut register = json!({"v": 1, "rulebook": "gd-2019"});
     for list in ["enterprises", "suppliers", "products", "periods", "pilots", "vouchers", "devices", "gateways", "lines", "carriers"] {
         register[list] = json!([]);
@@ -136,7 +136,7 @@ fn edge_of_day(random: &mut StdRng, day: NaiveDate) -> At {
 fn parameters(random: &mut StdRng) -> Value {
     let mut of = |list: &[Value]| list.choose(random).unwrap().clone();
     let all_but_services: Vec<u64> = (1..=25).filter(|row| *row != 22 && *row != 23).collect();
-    json!({
+    let mut parameters = json!({
         "window_days": of(&[json!(1), json!(2), json!(3), json!(5), json!(7), json!(30)]),
         "late_days_max": of(&[json!(0), json!(1), json!(2), json!(7)]),
         "future_skew_s_max": of(&[json!(0), json!(120), json!(120)]),
@@ -153,8 +153,15 @@ fn parameters(random: &mut StdRng) -> Value {
         "rate_b": of(&[json!("0.4"), json!("0.4"), json!("0.333333333333")]),
         "enterprise_cap": of(&[json!("300000.00"), json!("7500.00"), json!("9000.01"), json!("4000.00")]),
         "pilot_cap_max": of(&[json!("1000000.00"), json!("8000.00")]),
-        "province_code": of(&[json!("44"), json!("44"), json!("44"), json!("45")]),
-    })
+        "province_code": of(&[json!("44"), json!("44"), json!("44"), json!("44"), json!("44"), json!("44"), json!("44"), json!("45")]),
+    });
+    // Mostly days that the window has.
+    for name in ["device_effective_days_min", "usage_active_days_min"] {
+        if random.random_bool(0.9) {
+            parameters[name] = json!(parameters[name].as_u64().min(parameters["window_days"].as_u64()));
+        }
+    }
+    parameters
 }
 
 impl Maker {
@@ -174,9 +181,10 @@ impl Maker {
         show(&mut self.random, at)
     }
 
-    /// As many as asked for, or one more or less, never below zero.
-    fn about(&mut self, count: i64) -> i64 {
-        (count + self.one(&[-1, 0, 0, 0, 1, 2])).max(0)
+    /// As many as asked for, or, where it need not be well, one more or less, never below zero.
+    fn about(&mut self, count: i64, well: bool) -> i64 {
+        let more = if well { self.one(&[0, 0, 1]) } else { self.one(&[-1, -1, -1, 0, 1, 2]) };
+        (count + more).max(0)
     }
 
     fn some(&mut self, list: &[&str], count: i64) -> Vec<String> {
@@ -208,15 +216,23 @@ impl Maker {
         push(register, "gateways", json!({"id": gateway, "enterprise": id, "token": "a-token-of-a-gateway"}));
         let mut anchors = Vec::new();
         let mut bought = Vec::new();
-        for v in 0..self.random.random_range(1..=4) {
+        // What the devices are told apart by, and when redemption is asked for, mostly alike for all of them.
+        let mut free = self.some(&DEVICES, 9);
+        let redeem_at = self.redeem_at();
+        for v in 0..self.one(&[1, 1, 2, 2, 3, 4]) {
             let product = self.one(products);
-            let voucher = self.voucher(&id, &format!("V-{n}{v}"), &product);
+            let redeem_at = if self.chance(0.7) { redeem_at } else { self.redeem_at() };
+            let voucher = self.voucher(&id, &format!("V-{n}{v}"), &product, redeem_at);
             anchors.push(voucher.1);
             bought.push(product["id"].as_str().unwrap().to_string());
             let declared = self.random.random_range(0..=6);
-            for device in self.some(&DEVICES, declared) {
+            let mut devices = free.split_off(free.len().saturating_sub(declared));
+            if self.chance(0.35) {
+                devices = self.some(&DEVICES, declared as i64);
+            }
+            for device in devices {
                 let mut row = json!({"voucher": voucher.0["id"], "device": device});
-                let province = self.one(&["44", "44", "44", "44", "44", "45", ""]);
+                let province = self.one(&["44", "44", "44", "44", "44", "44", "44", "44", "44", "45", "45", ""]);
                 if !province.is_empty() {
                     row["province"] = json!(province);
                 }
@@ -226,7 +242,7 @@ impl Maker {
         }
         let senders = [json!({"kind": "gateway", "id": gateway}), json!({"kind": "supplier", "id": "S-1"})];
         for device in DEVICES {
-            if self.chance(0.85) {
+            if self.chance(0.92) {
                 let anchor = self.one(&anchors);
                 self.device(&id, &senders, device, anchor);
             }
@@ -238,19 +254,19 @@ impl Maker {
             if self.chance(0.85) {
                 self.usage(&id, &senders, product, anchor);
             }
-            if self.chance(0.6) {
+            if self.chance(0.7) {
                 self.carrier(register, &id, n, product, anchor);
             }
         }
     }
 
     /// A voucher, and the cut-off that it will be judged at.
-    fn voucher(&mut self, enterprise: &str, id: &str, product: &Value) -> (Value, At) {
+    fn voucher(&mut self, enterprise: &str, id: &str, product: &Value, redeem_at: Option<At>) -> (Value, At) {
         let per_device = product["row"].as_u64().and_then(|row| ROWS[row as usize - 1].2).map_or(100_000, fen);
         let (numerator, denominator) = if product["class"] == "A" { (5, 4) } else { (5, 2) };
         let wanted = match self.random.random_range(0..10) {
             // As much as so many devices support, to the fen.
-            0..=6 => self.random.random_range(1..=6) * per_device + self.one(&[-1, 0, 0, 0, 1, 40_000]),
+            0..=6 => self.one(&[1, 2, 2, 3, 3, 4, 6]) * per_device + self.one(&[-1, 0, 0, 0, 1, 40_000]),
             // About a row's cap.
             7 => fen(ROWS[product["row"].as_u64().unwrap() as usize - 1].1) + self.one(&[-1, 0, 1, 5_000_000]),
             8 => self.random.random_range(0..40_000_000),
@@ -300,25 +316,29 @@ impl Maker {
             row["pilot"] = json!("T-1");
         }
         if self.chance(0.35) {
-            let approved = self.random.random_range(0..=6) * per_device + self.one(&[0, 0, 1]);
+            let approved = self.one(&[0, 1, 2, 3, 3, 4, 5]) * per_device + self.one(&[0, 0, 1]);
             row["amount"] = json!(yuan(approved));
         }
         let mut cut_off = self.as_of;
-        if self.chance(0.6) {
-            let day = day_of(self.as_of) - Days::new(self.random.random_range(0..10));
-            let redeem_at = match self.random.random_range(0..6) {
-                0 => self.as_of,
-                1 => self.as_of + US,
-                2 => self.as_of - US,
-                3 => self.as_of + TimeDelta::days(2),
-                _ => edge_of_day(&mut self.random, day),
-            };
+        if let Some(redeem_at) = redeem_at {
             row["redeem_at"] = json!(self.show(redeem_at));
             if redeem_at <= self.as_of {
                 cut_off = redeem_at;
             }
         }
         (row, cut_off)
+    }
+
+    fn redeem_at(&mut self) -> Option<At> {
+        let day = day_of(self.as_of) - Days::new(self.random.random_range(0..10));
+        match self.random.random_range(0..10) {
+            0..=2 => None,
+            3 => Some(self.as_of),
+            4 => Some(self.as_of + US),
+            5 => Some(self.as_of - US),
+            6 => Some(self.as_of + TimeDelta::days(2)),
+            _ => Some(edge_of_day(&mut self.random, day)),
+        }
     }
 
     /// Days of a window, the last and the first of them before others, now and then one outside.
@@ -328,6 +348,9 @@ impl Maker {
         days.shuffle(&mut self.random);
         if self.chance(0.5) {
             days.sort_by_key(|ago| *ago != 0 && *ago != window - 1);
+        } else {
+            // The cut-off's own day may have hardly begun.
+            days.sort_by_key(|ago| *ago == 0);
         }
         days.truncate(count as usize);
         if self.chance(0.3) {
@@ -340,9 +363,12 @@ impl Maker {
     }
 
     /// How long something takes to reach us.
-    fn delay(&mut self) -> TimeDelta {
+    fn delay(&mut self, well: bool) -> TimeDelta {
         let late = TimeDelta::days(self.count("late_days_max"));
         let early = TimeDelta::seconds(-self.count("future_skew_s_max"));
+        if well {
+            return self.one(&[late, late - US, TimeDelta::milliseconds(700).min(late), TimeDelta::zero(), early]);
+        }
         match self.random.random_range(0..12) {
             0 => late,
             1 => late + US,
@@ -368,14 +394,22 @@ impl Maker {
     }
 
     fn device(&mut self, enterprise: &str, senders: &[Value], device: &str, cut_off: At) {
+        let well = self.chance(0.75);
         let days = self.count("device_effective_days_min");
-        let days = self.about(days);
+        let days = self.about(days, well);
+        let stray = (!well && self.chance(0.3)).then(|| self.one(&["F", "M", "S", "D", "C", "T", "B"]));
         for day in self.days(cut_off, days) {
             let hours = self.count("effective_day_hours_min");
-            let hours = self.about(hours);
-            let quality = if self.chance(0.12) { self.one(&["F", "M", "S", "D", "C", "T", "B"]) } else { "N" };
+            let hours = self.about(hours, well);
+            let quality = if let Some(quality) = stray {
+                quality
+            } else if !well && self.chance(0.12) {
+                self.one(&["F", "M", "S", "D", "C", "T", "B"])
+            } else {
+                "N"
+            };
             // The whole day in one report, or each reading by itself.
-            let delay = self.chance(0.4).then(|| self.delay());
+            let delay = self.chance(0.4).then(|| self.delay(well));
             let mut entries = Vec::new();
             let mut clock_hours: Vec<i64> = (0..24).collect();
             clock_hours.shuffle(&mut self.random);
@@ -385,12 +419,12 @@ impl Maker {
             }
             for hour in clock_hours.into_iter().take(hours as usize) {
                 let at = self.within(midnight(day) + TimeDelta::hours(hour), cut_off);
-                let quality = if self.chance(0.05) { "D" } else { quality };
+                let quality = if !well && self.chance(0.05) { "D" } else { quality };
                 entries.push((at, json!({"device": device, "at": self.show(at), "quality": quality, "readings": {"功率_kw": 4.2}})));
                 if self.chance(0.1) {
                     // The same hour again, otherwise late.
                     let (at, again) = (at, entries.last().unwrap().1.clone());
-                    let received_at = at + self.delay();
+                    let received_at = at + self.delay(false);
                     self.report(enterprise, senders, received_at, vec![again], Vec::new());
                 }
             }
@@ -400,12 +434,13 @@ impl Maker {
                     let first = entries.iter().map(|entry| entry.0).min().unwrap();
                     let last = entries.iter().map(|entry| entry.0).max().unwrap();
                     let base = if self.chance(0.5) { first } else { last };
+                    let base = if well { first } else { base };
                     let received_at = (base + delay).max(last - TimeDelta::seconds(self.count("future_skew_s_max")));
                     self.report(enterprise, senders, received_at, entries.into_iter().map(|entry| entry.1).collect(), Vec::new());
                 }
                 (None, _) => {
                     for (at, entry) in entries {
-                        let received_at = at + self.delay();
+                        let received_at = at + self.delay(well);
                         self.report(enterprise, senders, received_at, vec![entry], Vec::new());
                     }
                 }
@@ -415,14 +450,15 @@ impl Maker {
 
     fn usage(&mut self, enterprise: &str, senders: &[Value], product: &Value, cut_off: At) {
         let listed: Vec<&str> = product["function_modules"].as_array().unwrap().iter().map(|module| module.as_str().unwrap()).collect();
+        let well = self.chance(0.5);
         let modules = self.random.random_range(1..=listed.len() as i64);
         let modules = self.some(&listed, modules);
         let users = self.count("usage_users_min");
-        let users = self.about(users).max(1);
+        let users = self.about(users, well).max(1);
         let days = self.count("usage_active_days_min");
-        let days = self.about(days);
+        let days = self.about(days, well).max(i64::from(well));
         for day in self.days(cut_off, days) {
-            for _ in 0..self.random.random_range(1..=4) {
+            for _ in 0..self.one(&[1, 2, 3, 5]) {
                 let mut hour = midnight(day) + TimeDelta::hours(self.random.random_range(0..24));
                 if day == day_of(cut_off) && self.chance(0.6) {
                     hour = hour.min(midnight(day) + TimeDelta::hours((cut_off - midnight(day)).num_hours()));
@@ -431,15 +467,15 @@ impl Maker {
                 let user = self.random.random_range(0..users);
                 let user = self.one(&[format!("u{user}"), format!("u{user}"), format!("u{user}"), format!("U{user}")]);
                 let entry = json!({"product": product["id"], "function_module": self.one(&modules), "user": user, "at": self.show(at), "actions": 3});
-                let received_at = at + self.delay();
+                let received_at = at + self.delay(well);
                 self.report(enterprise, senders, received_at, Vec::new(), vec![entry]);
             }
         }
     }
 
     fn report(&mut self, enterprise: &str, senders: &[Value], received_at: At, devices: Vec<Value>, usage: Vec<Value>) {
-        self.suppliers += 1;
-        let (sender, n) = (self.one(senders), self.suppliers);
+        self.sent += 1;
+        let (sender, n) = (self.one(senders), self.sent);
         let mut body = json!({"v": 1, "devices": devices, "usage": usage});
         if sender["kind"] == "gateway" {
             body["boot"] = json!("b1");
@@ -463,20 +499,21 @@ impl Maker {
         }
         let days = self.one(&["device_effective_days_min", "usage_active_days_min"]);
         let days = self.count(days);
-        let days = self.about(days);
+        let well = self.chance(0.4);
+        let days = self.about(days, well).max(i64::from(well));
         let with_devices = self.chance(0.6);
         for day in self.days(cut_off, days) {
             let mut records = Vec::new();
             for _ in 0..self.one(&[1, 1, 2]) {
                 let mut record = json!({"enterprise": enterprise, "line": self.one(&lines), "product": product["id"], "day": day.to_string(),
-                    "sessions": self.one(&[0, 1, 2, 2, 9]), "bytes": 1_000});
+                    "sessions": self.one(&[0, 1, 2, 2, 2, 9]), "bytes": 1_000});
                 if with_devices && self.chance(0.8) {
-                    record["devices"] = json!(self.random.random_range(0..=6));
+                    record["devices"] = json!(self.one(&[0, 1, 1, 2, 2, 3, 4, 6]));
                 }
                 records.push(record);
             }
-            self.suppliers += 1;
-            let body = json!({"v": 1, "id": format!("c-{}", self.suppliers), "records": records});
+            self.sent += 1;
+            let body = json!({"v": 1, "id": format!("c-{}", self.sent), "records": records});
             let received_at = midnight(day) + TimeDelta::hours(40);
             let received_at = self.show(received_at);
             self.messages.push(
