@@ -21,7 +21,7 @@ use seen::Seen;
 use serde_json::Value;
 
 const SHARES: u64 = 4;
-const WORLDS: u64 = 4_000;
+const WORLDS: u64 = 2_800;
 /// Worlds in one store: more would only be merged.
 const WORLDS_PER_STORE: u64 = 100;
 

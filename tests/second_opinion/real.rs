@@ -2,6 +2,7 @@
 //! checkpoints and its reading, and the judgement.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use policy::catalogue::{CATALOGUE_2019, Catalogue};
@@ -157,13 +158,13 @@ impl Bench {
             let checkpoint = Checkpoint { facts, identities: Vec::new(), position };
             self.runtime.block_on(self.store.write_checkpoint(&checkpoint)).unwrap();
         }
-        let tail = Tail::of(&folded(&mut random, world, &messages));
+        let tail = Arc::new(Tail::of(&folded(&mut random, world, &messages)));
         let as_of = instant(&world["as_of"]);
         let mut results = BTreeMap::new();
         for voucher in register.vouchers.values() {
             let (rulebook, catalogue) = (rulebooks.in_force(voucher.applied_at), catalogues.in_force(voucher.applied_at));
             let window = window(voucher, rulebook, as_of);
-            let facts = self.store.voucher_facts(&voucher.enterprise, &voucher.product, (window.from, window.to), Some(&tail));
+            let facts = self.store.voucher_facts(&voucher.enterprise, &voucher.product, (window.from, window.to), Some(tail.clone()));
             let facts = self.runtime.block_on(facts).unwrap().0;
             let judged = judge(&Case { register: &register, rulebook, catalogue, voucher, as_of, facts: &facts }).result;
             results.insert(voucher.id.clone(), serde_json::to_value(judged).unwrap());

@@ -11,7 +11,7 @@ use crate::naive::Opinion;
 pub struct Seen(BTreeMap<String, u64>);
 
 /// In how many judgements of a share each of these must occur.
-const OFTEN: u64 = 4;
+const OFTEN: u64 = 3;
 const EXPECTED: &[&str] = &[
     "verdict met, devices",
     "verdict not_met, devices",
