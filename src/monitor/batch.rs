@@ -19,7 +19,7 @@ use store::{FactsOfMany, FactsReader, NewResult, ResultGrounds, StoreError, Stor
 
 use crate::evidence::EvidenceSource;
 use crate::log_places::{BlocksByDay, blocks_of};
-use crate::run::{JudgeError, Judged, Monitor, find, unreadable, unwritable};
+use crate::run::{JudgeError, Judged, Monitor, RegisterIndex, find, unreadable, unwritable};
 
 /// Vouchers that are judged and stored together: few enough that somebody who asks for one of them need not wait long.
 const TOGETHER_MAX: usize = 256;
@@ -29,6 +29,7 @@ const TRIES: usize = 20;
 /// A look at everything that judgements of some vouchers rest on.
 pub(crate) struct Grounds {
     pub(crate) register: Arc<Register>,
+    index: Arc<RegisterIndex>,
     facts: FactsOfMany,
     evidence: EvidenceRef,
     blocks: BlocksByDay,
@@ -186,7 +187,7 @@ impl Monitor {
             None => BlocksByDay::new(),
         };
         tail.iter().try_for_each(|tail| tail.add_blocks(&mut blocks))?;
-        Ok(Grounds { register: register.clone(), facts, evidence, blocks })
+        Ok(Grounds { register: register.clone(), index: self.index_of(register).await?, facts, evidence, blocks })
     }
 
     fn wanted(&self, voucher: &Voucher, as_of: Instant, rulebook: Option<&Rulebook>) -> Wanted {
@@ -206,7 +207,8 @@ impl Monitor {
         let catalogue = self.parts().catalogues.in_force(voucher.applied_at);
         let facts = facts.of(grounds, self.wanted(voucher, as_of, rulebook))?;
         let rulebook = rulebook.unwrap_or_else(|| self.parts().rulebooks.in_force(voucher.applied_at));
-        Ok(judge(&Case { register: &grounds.register, rulebook, catalogue, voucher, as_of, facts }))
+        let slice = grounds.index.slice(voucher);
+        Ok(judge(&Case { register: &slice, rulebook, catalogue, voucher, as_of, facts }))
     }
 
     fn weigh(
@@ -269,7 +271,7 @@ impl Monitor {
         let refusals_hash = hash_of_bytes(&refusals);
         let store = &parts.store;
         let kept = [
-            store.to_keep(&result.register_hash, || bytes_of(&register_slice(&grounds.register, voucher)))?,
+            store.to_keep(&result.register_hash, || bytes_of(&register_slice(&grounds.index.slice(voucher))))?,
             store.to_keep(&refusals_hash, || refusals)?,
             store.to_keep(rulebook.hash(), || rulebook.text().as_bytes().to_vec())?,
             store.to_keep(catalogue.hash(), || catalogue.text().as_bytes().to_vec())?,

@@ -18,6 +18,8 @@ struct Reached<'r> {
     devices: BTreeSet<&'r str>,
     /// Cities and suppliers whose quota in a period others share: (party, period).
     quotas: BTreeSet<(&'r str, &'r str)>,
+    /// Catalogue rows: contracts are compared with others of their row.
+    rows: BTreeSet<u8>,
 }
 
 /// Vouchers of the register as it is now.
@@ -26,7 +28,11 @@ pub fn concerned(before: &Register, now: &Register) -> BTreeSet<String> {
     reached.suppliers.extend(changed(&before.suppliers, &now.suppliers).map(String::as_str));
     reached.products.extend(changed(&before.products, &now.products).map(String::as_str));
     reached.periods.extend(changed(&before.periods, &now.periods).map(String::as_str));
-    reached.pilots.extend(changed(&before.pilots, &now.pilots).map(String::as_str));
+    for pilot in changed(&before.pilots, &now.pilots) {
+        reached.pilots.insert(pilot);
+        let rows = [before, now].into_iter().filter_map(|register| register.pilots.get(pilot));
+        reached.suppliers.extend(rows.flat_map(|pilot| &pilot.members).map(String::as_str));
+    }
     reached.enterprises.extend(changed(&before.enterprises, &now.enterprises).map(String::as_str));
     reached.enterprises.extend(changed(&before.lines, &now.lines).map(|(enterprise, _)| enterprise.as_str()));
     reached.quotas.extend(changed(&before.quotas, &now.quotas).map(|(party, period)| (party.as_str(), period.as_str())));
@@ -37,7 +43,10 @@ pub fn concerned(before: &Register, now: &Register) -> BTreeSet<String> {
     for (voucher, device) in changed(&before.devices, &now.devices) {
         reached.devices.insert(device);
         for register in [before, now] {
-            reached.enterprises.extend(register.vouchers.get(voucher).map(|voucher| voucher.enterprise.as_str()));
+            if let Some(voucher) = register.vouchers.get(voucher) {
+                reached.enterprises.insert(&voucher.enterprise);
+                reached.rows.extend(row_of(register, voucher));
+            }
         }
     }
     for id in changed(&before.vouchers, &now.vouchers) {
@@ -47,18 +56,19 @@ pub fn concerned(before: &Register, now: &Register) -> BTreeSet<String> {
             }
         }
     }
-    // Quotas are counted over all vouchers of a city or supplier: an enterprise that moves takes its vouchers along.
-    for id in changed(&before.enterprises, &now.enterprises) {
-        for register in [before, now] {
-            for voucher in register.vouchers_of(id) {
-                reached.quotas_of(register, voucher);
-            }
+    // Quotas are counted over all vouchers of a city or supplier: an enterprise that moves takes its vouchers along, and one voucher
+    // leaves the others of its enterprise more or less of the cap.
+    let moved = reached.enterprises.clone();
+    for register in [before, now] {
+        for voucher in register.vouchers.values().filter(|voucher| moved.contains(voucher.enterprise.as_str())) {
+            reached.quotas_of(register, voucher);
         }
     }
     for id in changed(&before.products, &now.products) {
         for register in [before, now] {
             for voucher in register.vouchers.values().filter(|voucher| voucher.product == *id) {
                 reached.quotas_of(register, voucher);
+                reached.rows.extend(row_of(register, voucher));
                 reached.enterprises.insert(&voucher.enterprise);
             }
         }
@@ -81,6 +91,7 @@ impl<'r> Reached<'r> {
         self.pilots.extend(voucher.pilot.as_deref());
         self.devices.extend(register.devices_of(&voucher.id).map(|device| device.device.as_str()));
         self.quotas_of(register, voucher);
+        self.rows.extend(row_of(register, voucher));
     }
 
     fn quotas_of(&mut self, register: &'r Register, voucher: &'r Voucher) {
@@ -104,8 +115,13 @@ impl<'r> Reached<'r> {
             || supplier.is_some_and(|supplier| self.suppliers.contains(supplier))
             || period.is_some_and(|period| self.periods.contains(period))
             || voucher.pilot.as_deref().is_some_and(|pilot| self.pilots.contains(pilot))
+            || row_of(register, voucher).is_some_and(|row| self.rows.contains(&row))
             || shares_quota()
     }
+}
+
+fn row_of(register: &Register, voucher: &Voucher) -> Option<u8> {
+    register.products.get(&voucher.product).map(|product| product.row)
 }
 
 /// Whose quotas a voucher draws on.

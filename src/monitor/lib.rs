@@ -13,6 +13,6 @@ mod watch;
 pub use batch::Round;
 pub use connected::ConnectedDevices;
 pub use evidence::{Announce, EvidenceSource, FlushEvidence, FlushFailed};
-pub use run::{JudgeError, Judged, Monitor, MonitorParts};
+pub use run::{JudgeError, Judged, Monitor, MonitorParts, RegisterIndex};
 pub use schedule::{Effect, Event, Schedule};
 pub use watch::watch;

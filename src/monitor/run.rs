@@ -7,6 +7,7 @@ use policy::calendar::Instant;
 use policy::catalogue::Catalogue;
 use policy::facts::VoucherFacts;
 use policy::in_force::Versions;
+use policy::index::Indexed;
 use policy::judge::Judgement;
 use policy::register::{Register, Voucher};
 use policy::result::MonitoringResult;
@@ -54,11 +55,29 @@ pub struct MonitorParts {
 }
 
 #[derive(Clone)]
-pub struct Monitor(Arc<MonitorParts>);
+pub struct Monitor(Arc<MonitorParts>, Arc<IndexAtHand>);
+
+/// A state of the register with its index.
+pub type RegisterIndex = Indexed<Arc<Register>>;
+
+/// The index of the register that was asked for last.
+type IndexAtHand = tokio::sync::Mutex<Option<Arc<RegisterIndex>>>;
 
 impl Monitor {
     pub fn new(parts: MonitorParts) -> Monitor {
-        Monitor(Arc::new(parts))
+        Monitor(Arc::new(parts), Arc::default())
+    }
+
+    /// The index of a state of the register; built where it is another than the last.
+    pub async fn index_of(&self, register: &Arc<Register>) -> Result<Arc<RegisterIndex>, JudgeError> {
+        let mut at_hand = self.1.lock().await;
+        if let Some(index) = at_hand.as_ref().filter(|index| Arc::ptr_eq(index.register(), register)) {
+            return Ok(index.clone());
+        }
+        let (register, parts) = (register.clone(), self.0.clone());
+        let build = move || Arc::new(Indexed::of(register, &parts.rulebooks, &parts.catalogues));
+        let index = tokio::task::spawn_blocking(build).await.map_err(|_| JudgeError::Stopped)?;
+        Ok(at_hand.insert(index).clone())
     }
 
     pub fn parts(&self) -> &MonitorParts {

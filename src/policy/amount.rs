@@ -82,26 +82,47 @@ fn enterprise_cap(register: &Register, rulebook: &Rulebook, voucher: &Voucher) -
     }
 }
 
+/// What these vouchers of one enterprise and period take, in order of application: the approved amount, else what rate, row and cap
+/// leave (R24) under the rulebook and catalogue of each (R26).
+pub fn take_in_order<'a>(
+    register: &Register,
+    mut vouchers: Vec<&'a Voucher>,
+    terms_of: impl Fn(&'a Voucher) -> (&'a Rulebook, &'a Catalogue),
+) -> Vec<EarlierVoucher> {
+    vouchers.sort_by(|a, b| (a.applied_at, &a.id).cmp(&(b.applied_at, &b.id)));
+    let mut taken = Yuan::ZERO;
+    let takes = |voucher: &'a Voucher| {
+        let (rulebook, catalogue) = terms_of(voucher);
+        let takes = voucher.amount.unwrap_or_else(|| match terms(register, catalogue, voucher) {
+            Some(terms) => {
+                let left = enterprise_cap(register, rulebook, voucher).0.saturating_sub(taken);
+                share(rulebook, terms, voucher).min(terms.row.cap).min(left)
+            }
+            None => Yuan::ZERO,
+        });
+        taken = taken + takes;
+        EarlierVoucher { voucher: voucher.id.clone(), takes }
+    };
+    vouchers.into_iter().map(takes).collect()
+}
+
+/// From a whole register, with one rulebook and catalogue for all.
+fn earlier(register: &Register, rulebook: &Rulebook, catalogue: &Catalogue, voucher: &Voucher) -> Vec<EarlierVoucher> {
+    let before = register
+        .vouchers_of(&voucher.enterprise)
+        .filter(|other| other.period == voucher.period && other.status.takes_from_cap())
+        .filter(|other| (other.applied_at, &other.id) < (voucher.applied_at, &voucher.id));
+    take_in_order(register, before.collect(), |_| (rulebook, catalogue))
+}
+
 /// `None` where the product or its catalogue row is unknown.
 pub fn work_out(register: &Register, rulebook: &Rulebook, catalogue: &Catalogue, voucher: &Voucher) -> Option<AmountWorking> {
     let terms = terms(register, catalogue, voucher)?;
-    let mut before: Vec<&Voucher> = register
-        .vouchers_of(&voucher.enterprise)
-        .filter(|other| other.period == voucher.period && other.id != voucher.id)
-        .filter(|other| (other.applied_at, &other.id) < (voucher.applied_at, &voucher.id))
-        .collect();
-    before.sort_by(|a, b| (a.applied_at, &a.id).cmp(&(b.applied_at, &b.id)));
-    let mut taken_before = Yuan::ZERO;
-    let mut earlier = Vec::new();
-    for other in before.into_iter().filter(|other| other.status.takes_from_cap()) {
-        let left = enterprise_cap(register, rulebook, other).0.saturating_sub(taken_before);
-        let takes = other.amount.unwrap_or_else(|| match self::terms(register, catalogue, other) {
-            Some(terms) => share(rulebook, terms, other).min(terms.row.cap).min(left),
-            None => Yuan::ZERO,
-        });
-        taken_before = taken_before + takes;
-        earlier.push(EarlierVoucher { voucher: other.id.clone(), takes });
-    }
+    let earlier = match register.derived_for(voucher) {
+        Some(derived) => derived.earlier.clone(),
+        None => earlier(register, rulebook, catalogue, voucher),
+    };
+    let taken_before: Yuan = earlier.iter().map(|earlier| earlier.takes).sum();
     let (enterprise_cap, pilot_cap_used) = enterprise_cap(register, rulebook, voucher);
     let share = share(rulebook, terms, voucher);
     let after_row_cap = share.min(terms.row.cap);

@@ -42,6 +42,11 @@ impl<T: Dated> Versions<T> {
         Ok(Versions(versions))
     }
 
+    /// A single version, which then holds always.
+    pub fn of(version: T) -> Versions<T> {
+        Versions(vec![version])
+    }
+
     /// The newest version valid at `applied_at`, else the oldest.
     pub fn in_force(&self, applied_at: Instant) -> &T {
         self.0.iter().rev().find(|version| version.valid_from() <= applied_at).unwrap_or(&self.0[0])

@@ -14,6 +14,8 @@ use crate::facts::VoucherFacts;
 use crate::findings;
 use crate::formal;
 use crate::formal_money;
+use crate::in_force::Versions;
+use crate::index::Indexed;
 use crate::notes;
 use crate::reasons::FindingCode;
 use crate::register::{Register, Voucher};
@@ -80,7 +82,18 @@ pub struct DayPicture {
     pub carrier_sessions: Option<u64>,
 }
 
+/// A case with a whole register: its slice is taken first. Whoever judges many vouchers keeps an index and hands over slices.
 pub fn judge(case: &Case<'_>) -> Judgement {
+    if case.register.derived_for(case.voucher).is_some() {
+        return judge_slice(case);
+    }
+    let rulebooks = Versions::of(case.rulebook.clone());
+    let catalogues = Versions::of(case.catalogue.clone());
+    let slice = Indexed::of(case.register, &rulebooks, &catalogues).slice(case.voucher);
+    judge_slice(&Case { register: &slice, ..*case })
+}
+
+fn judge_slice(case: &Case<'_>) -> Judgement {
     let Case { register, rulebook, catalogue, voucher, as_of, facts } = *case;
     let parameters = &rulebook.parameters;
     let window = window(voucher, rulebook, as_of);
@@ -119,7 +132,7 @@ pub fn judge(case: &Case<'_>) -> Judgement {
         judgement_hash: String::new(),
         rulebook: VersionRef { id: rulebook.id.clone(), hash: rulebook.hash().to_string() },
         catalogue: VersionRef { id: catalogue.id.clone(), hash: catalogue.hash().to_string() },
-        register_hash: register_hash(register, voucher),
+        register_hash: register_hash(register),
         cut_off: window.cut_off,
         window: WindowDays { from: window.from, to: window.to },
         verdict: decision.verdict,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{self, Day, Instant};
+use crate::derived::Derived;
 use crate::money::Yuan;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +237,8 @@ pub struct Register {
     /// By (enterprise, line).
     pub lines: BTreeMap<(String, String), Line>,
     pub carriers: BTreeMap<String, Carrier>,
+    /// Only in the slice of one voucher: figures over rows that the slice leaves out.
+    pub derived: Option<Box<Derived>>,
 }
 
 impl Register {
@@ -247,7 +250,12 @@ impl Register {
             .take_while(move |device| device.voucher == voucher)
     }
 
-    /// All vouchers of an enterprise, in order of their id.
+    /// The derived figures, where this is the slice of that voucher.
+    pub fn derived_for(&self, voucher: &Voucher) -> Option<&Derived> {
+        self.derived.as_deref().filter(|derived| derived.voucher == voucher.id)
+    }
+
+    /// All vouchers of an enterprise, in order of their id. Looks at every voucher: of a whole register ask its index.
     pub fn vouchers_of<'a>(&'a self, enterprise: &'a str) -> impl Iterator<Item = &'a Voucher> {
         self.vouchers.values().filter(move |voucher| voucher.enterprise == enterprise)
     }

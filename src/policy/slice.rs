@@ -1,60 +1,60 @@
-//! The rows of the register that one judgement rests on; their hash stands in the result. No gateway, so no token, is among them.
+//! The rows of the register that one judgement rests on, with figures derived from many more; their hash stands in the result. No
+//! gateway, so no token, is among them.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::canonical::hash_of;
-use crate::findings::same_serial;
-use crate::register::{DeclaredDevice, Enterprise, IssuancePeriod, Line, Pilot, Product, Quota, Register, Supplier, Voucher};
+use crate::index::{Indexed, parties};
+use crate::register::*;
 
-/// The part of the register that decides about a voucher: judging from it gives the same result as from the whole.
-pub fn slice(register: &Register, voucher: &Voucher) -> Register {
-    let mut part = Register::default();
-    let mut vouchers = vec![voucher];
-    vouchers.extend(register.vouchers_of(&voucher.enterprise).filter(|other| other.id != voucher.id));
-    for voucher in &vouchers {
-        part.vouchers.insert(voucher.id.clone(), (*voucher).clone());
+impl<R: Deref<Target = Register>> Indexed<R> {
+    /// The part of the register that decides about a voucher: every judgement is made from it, so that nothing else can matter.
+    pub fn slice(&self, voucher: &Voucher) -> Register {
+        let register: &Register = self.register();
+        let mut part = Register { derived: Some(Box::new(self.derived(voucher))), ..Register::default() };
+        part.vouchers.insert(voucher.id.clone(), voucher.clone());
+        let others = self.vouchers_of(&voucher.enterprise).filter(|other| other.id != voucher.id);
+        part.vouchers.extend(others.map(|other| (other.id.clone(), other.clone())));
+        for own in part.vouchers.values() {
+            copy(&register.products, &own.product, &mut part.products);
+            own.period.iter().for_each(|period| copy(&register.periods, period, &mut part.periods));
+            let devices = register.devices_of(&own.id);
+            part.devices.extend(devices.map(|device| ((device.voucher.clone(), device.device.clone()), device.clone())));
+        }
+        for (device, other) in self.same_devices(voucher).into_iter().filter(|(_, other)| other.status.live()) {
+            part.vouchers.insert(other.id.clone(), other.clone());
+            copy(&register.devices, &(other.id.clone(), device.to_string()), &mut part.devices);
+        }
+        copy(&register.enterprises, &voucher.enterprise, &mut part.enterprises);
         if let Some(product) = register.products.get(&voucher.product) {
-            part.products.insert(product.id.clone(), product.clone());
+            copy(&register.suppliers, &product.supplier, &mut part.suppliers);
         }
-        for device in register.devices_of(&voucher.id) {
-            part.devices.insert((device.voucher.clone(), device.device.clone()), device.clone());
+        if let Some(period) = &voucher.period {
+            for party in parties(register, voucher) {
+                copy(&register.quotas, &(party.to_string(), period.clone()), &mut part.quotas);
+            }
         }
+        voucher.pilot.iter().for_each(|pilot| copy(&register.pilots, pilot, &mut part.pilots));
+        let first = (voucher.enterprise.clone(), String::new());
+        let lines = register.lines.range(first..).take_while(|((owner, _), _)| *owner == voucher.enterprise);
+        part.lines.extend(lines.map(|(key, row)| (key.clone(), row.clone())));
+        part
     }
-    for (device, other) in same_serial(register, voucher) {
-        part.vouchers.insert(other.id.clone(), other.clone());
-        let key = (other.id.clone(), device.to_string());
-        if let Some(device) = register.devices.get(&key) {
-            part.devices.insert(key, device.clone());
-        }
-    }
-    let enterprise = register.enterprises.get(&voucher.enterprise);
-    part.enterprises.extend(enterprise.map(|row| (row.id.clone(), row.clone())));
-    let supplier = register.products.get(&voucher.product).and_then(|product| register.suppliers.get(&product.supplier));
-    part.suppliers.extend(supplier.map(|row| (row.id.clone(), row.clone())));
-    if let Some(period) = &voucher.period {
-        part.periods.extend(register.periods.get(period).map(|row| (row.id.clone(), row.clone())));
-        let supplier = register.products.get(&voucher.product).map(|product| &product.supplier);
-        let parties = [enterprise.map(|row| &row.city), supplier, voucher.pilot.as_ref()];
-        for party in parties.into_iter().flatten() {
-            let key = (party.clone(), period.clone());
-            part.quotas.extend(register.quotas.get(&key).map(|row| (key, row.clone())));
-        }
-    }
-    part.pilots.extend(voucher.pilot.as_ref().and_then(|pilot| register.pilots.get(pilot)).map(|row| (row.id.clone(), row.clone())));
-    let lines =
-        register.lines.range((voucher.enterprise.clone(), String::new())..).take_while(|((owner, _), _)| *owner == voucher.enterprise);
-    part.lines.extend(lines.map(|(key, row)| (key.clone(), row.clone())));
-    part
+}
+
+fn copy<K: Ord + Clone, V: Clone>(from: &BTreeMap<K, V>, key: &K, to: &mut BTreeMap<K, V>) {
+    to.extend(from.get(key).map(|row| (key.clone(), row.clone())));
 }
 
 /// The slice as JSON: each list in the order of its keys.
-pub fn register_slice(register: &Register, voucher: &Voucher) -> Value {
-    let part = slice(register, voucher);
+pub fn register_slice(part: &Register) -> Value {
     json!({
-        "voucher": voucher.id,
+        "voucher": part.derived.as_ref().map(|derived| &derived.voucher),
+        "derived": part.derived,
         "enterprises": part.enterprises.values().collect::<Vec<_>>(),
         "suppliers": part.suppliers.values().collect::<Vec<_>>(),
         "products": part.products.values().collect::<Vec<_>>(),
@@ -70,7 +70,9 @@ pub fn register_slice(register: &Register, voucher: &Voucher) -> Value {
 /// The register that a slice is, and its voucher.
 pub fn read_register_slice(mut slice: Value) -> Result<(Register, String), String> {
     let voucher = slice["voucher"].as_str().ok_or("it names no voucher")?.to_string();
+    let derived = serde_json::from_value(slice["derived"].take()).map_err(|error| format!("derived: {error}"))?;
     let register = Register {
+        derived: Some(Box::new(derived)),
         enterprises: rows(&mut slice, "enterprises", |row: &Enterprise| row.id.clone())?,
         suppliers: rows(&mut slice, "suppliers", |row: &Supplier| row.id.clone())?,
         products: rows(&mut slice, "products", |row: &Product| row.id.clone())?,
@@ -90,6 +92,6 @@ fn rows<K: Ord, T: DeserializeOwned>(slice: &mut Value, list: &str, key: impl Fn
     Ok(rows.into_iter().map(|row| (key(&row), row)).collect())
 }
 
-pub fn register_hash(register: &Register, voucher: &Voucher) -> String {
-    hash_of(&register_slice(register, voucher))
+pub fn register_hash(slice: &Register) -> String {
+    hash_of(&register_slice(slice))
 }

@@ -5,6 +5,8 @@ use chrono::TimeDelta;
 use crate::calendar::{self, Day, Instant, day_of, hour_of};
 use crate::catalogue::Catalogue;
 use crate::facts::{CarrierDay, Channel, Seen, UsageKey, VoucherFacts};
+use crate::in_force::Versions;
+use crate::index::Indexed;
 use crate::judge::{Case, Judgement, judge};
 use crate::money::Yuan;
 use crate::reasons::{Group, Outcome};
@@ -217,6 +219,14 @@ impl World {
     pub fn register_line(&mut self, line: &str) {
         let row = Line { enterprise: "E-1".to_string(), line: line.to_string(), kind: LineKind::Ip };
         self.register.lines.insert(("E-1".to_string(), line.to_string()), row);
+    }
+
+    pub fn indexed(&self) -> Indexed<&Register> {
+        Indexed::of(&self.register, &Versions::of(self.rulebook.clone()), &Versions::of(self.catalogue.clone()))
+    }
+
+    pub fn slice(&self, voucher: &str) -> Register {
+        self.indexed().slice(&self.register.vouchers[voucher])
     }
 
     pub fn judge(&self, voucher: &str) -> Judgement {

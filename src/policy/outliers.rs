@@ -1,0 +1,65 @@
+//! Contract amounts beside those of the same catalogue row (R20): median and median absolute deviation, exact.
+
+use rust_decimal::Decimal;
+
+use crate::calendar::Instant;
+use crate::derived::{Peers, Spread};
+use crate::register::Voucher;
+
+/// At most so many contracts are compared with: the last before the voucher.
+pub const PEERS_MAX: usize = 200;
+
+/// What a contract is compared by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    applied_at: Instant,
+    id: String,
+    pub amount: Decimal,
+    pub amount_per_device: Option<Decimal>,
+    pub amount_per_module: Option<Decimal>,
+}
+
+impl Peer {
+    /// `devices`: how many the voucher declares.
+    pub fn of(voucher: &Voucher, devices: u64) -> Peer {
+        let amount = voucher.contract_amount.decimal();
+        // Money is below 10^12 and a count below 2^64: the quotient has a place within `Decimal`, cut to six decimals.
+        let share = |count: u64| (count > 0).then(|| (amount / Decimal::from(count)).trunc_with_scale(6));
+        Peer {
+            applied_at: voucher.applied_at,
+            id: voucher.id.clone(),
+            amount,
+            amount_per_device: share(devices),
+            amount_per_module: share(voucher.contract_modules.len() as u64),
+        }
+    }
+}
+
+/// `peers` of one catalogue row in order of application: those before the voucher, so that later applications change nothing.
+pub fn peers_of(peers: &[Peer], voucher: &Voucher) -> Peers {
+    let until = peers.partition_point(|peer| (peer.applied_at, &peer.id) < (voucher.applied_at, &voucher.id));
+    let before = &peers[until.saturating_sub(PEERS_MAX)..until];
+    Peers {
+        contracts: before.len() as u64,
+        amount: spread(before.iter().map(|peer| peer.amount).collect()),
+        amount_per_device: spread(before.iter().filter_map(|peer| peer.amount_per_device).collect()),
+        amount_per_module: spread(before.iter().filter_map(|peer| peer.amount_per_module).collect()),
+    }
+}
+
+/// `None` of nothing.
+pub fn spread(figures: Vec<Decimal>) -> Option<Spread> {
+    let count = figures.len() as u64;
+    let median = median(figures.clone())?;
+    let deviation = self::median(figures.into_iter().map(|figure| (figure - median).abs()).collect())?;
+    Some(Spread { count, median: median.normalize(), deviation: deviation.normalize() })
+}
+
+fn median(mut figures: Vec<Decimal>) -> Option<Decimal> {
+    figures.sort_unstable();
+    let upper = figures.get(figures.len() / 2)?;
+    if figures.len() % 2 == 1 {
+        return Some(*upper);
+    }
+    Some((figures[figures.len() / 2 - 1] + upper) / Decimal::TWO)
+}
