@@ -120,3 +120,7 @@ fn turns(register: &Register, now: Instant) -> BTreeMap<Instant, BTreeSet<String
     }
     turns
 }
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 use crate::calendar::{Day, Instant};
 
@@ -24,13 +26,13 @@ pub struct Seen {
 }
 
 /// The Pareto-minimal `Seen`: ascending in `occurred_at`, strictly descending in `days_late`. Merging is commutative,
-/// associative and idempotent.
+/// associative and idempotent. Mostly there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sightings(Vec<Seen>);
+pub struct Sightings(SmallVec<[Seen; 1]>);
 
 impl From<Seen> for Sightings {
     fn from(seen: Seen) -> Sightings {
-        Sightings(vec![seen])
+        Sightings(smallvec![seen])
     }
 }
 
@@ -43,7 +45,8 @@ impl Sightings {
         // An equal instant before `at` has more days late and is dominated, as is everything after that is not less late.
         let from = if at > 0 && self.0[at - 1].occurred_at == seen.occurred_at { at - 1 } else { at };
         let until = at + self.0[at..].iter().take_while(|kept| kept.days_late >= seen.days_late).count();
-        self.0.splice(from..until, [seen]);
+        self.0.drain(from..until);
+        self.0.insert(from, seen);
     }
 
     pub fn merge(&mut self, other: &Sightings) {
@@ -83,7 +86,7 @@ pub struct HourFacts {
 /// A device on one day: by clock hour (Asia/Shanghai) and channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceDay {
-    pub hours: BTreeMap<(u8, Channel), HourFacts>,
+    pub hours: LiteMap<(u8, Channel), HourFacts>,
 }
 
 /// Identity of usage facts within one enterprise and product.
