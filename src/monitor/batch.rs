@@ -59,6 +59,16 @@ struct Weighed {
 }
 
 impl Monitor {
+    /// Judges these vouchers, and gives the answers in their order.
+    pub async fn judge_vouchers(&self, vouchers: &[&str], as_of: Option<Instant>) -> Result<Vec<Result<Judged, JudgeError>>, JudgeError> {
+        self.up_to_date().await?;
+        let mut judged = Vec::with_capacity(vouchers.len());
+        for some in vouchers.chunks(TOGETHER_MAX) {
+            judged.extend(self.judge_and_store(some, as_of).await?);
+        }
+        Ok(judged)
+    }
+
     /// Judges these vouchers, in the order of their enterprises. Those that have left the register are passed over.
     pub async fn judge_round(&self, vouchers: impl IntoIterator<Item = String>, as_of: Option<Instant>) -> Result<Round, JudgeError> {
         let register = self.up_to_date().await?;
@@ -117,7 +127,9 @@ impl Monitor {
         let register = self.parts().register.register();
         let found: Vec<Result<&Voucher, JudgeError>> = vouchers.iter().map(|id| find(&register, id)).collect();
         let known: Vec<&Voucher> = found.iter().flatten().copied().collect();
-        let grounds = self.grounds(&register, &known, as_of.unwrap_or(now), None).await?;
+        let at = as_of.unwrap_or(now);
+        let wanted: Vec<Wanted> = known.iter().map(|voucher| wanted(voucher, self.rulebook_of(voucher), at)).collect();
+        let grounds = self.grounds(&register, &wanted).await?;
         let mut newest = self.parts().store.newest_results_of(vouchers).await?;
         let tasks: Vec<(String, Option<StoredResult>)> =
             known.iter().map(|voucher| (voucher.id.clone(), newest.remove(&voucher.id))).collect();
@@ -154,27 +166,13 @@ impl Monitor {
         Ok(found.into_iter().map(|voucher| voucher.map_or_else(|error| Some(Err(error)), |_| answered.next().flatten())).collect())
     }
 
-    /// Looks once at everything that these judgements need from the store. Under another rulebook if one is given; then the facts
-    /// of its windows.
-    pub(crate) async fn grounds(
-        &self,
-        register: &Arc<Register>,
-        vouchers: &[&Voucher],
-        as_of: Instant,
-        rulebooks: Option<&[Arc<Rulebook>]>,
-    ) -> Result<Grounds, JudgeError> {
+    /// Looks once at everything that is wanted of the store.
+    pub(crate) async fn grounds(&self, register: &Arc<Register>, wanted: &[Wanted]) -> Result<Grounds, JudgeError> {
         let tail = match &self.parts().evidence {
             EvidenceSource::Live(_) => None,
             EvidenceSource::Tail { facts, .. } => Some(facts.clone()),
         };
-        let wanted: Vec<Wanted> = vouchers
-            .iter()
-            .flat_map(|voucher| match rulebooks {
-                None => vec![self.wanted(voucher, as_of, None)],
-                Some(rulebooks) => rulebooks.iter().map(|rulebook| self.wanted(voucher, as_of, Some(rulebook))).collect(),
-            })
-            .collect();
-        let facts = self.parts().store.facts_of_many(&wanted, tail.clone()).await?;
+        let facts = self.parts().store.facts_of_many(wanted, tail.clone()).await?;
         let position = match &self.parts().evidence {
             EvidenceSource::Live(_) => facts.position(),
             EvidenceSource::Tail { from, .. } if from != facts.position() => return Err(JudgeError::CheckpointMoved),
@@ -190,9 +188,8 @@ impl Monitor {
         Ok(Grounds { register: register.clone(), index: self.index_of(register).await?, facts, evidence, blocks })
     }
 
-    fn wanted(&self, voucher: &Voucher, as_of: Instant, rulebook: Option<&Rulebook>) -> Wanted {
-        let window = window(voucher, rulebook.unwrap_or_else(|| self.parts().rulebooks.in_force(voucher.applied_at)), as_of);
-        Wanted { enterprise: voucher.enterprise.clone(), product: voucher.product.clone(), days: (window.from, window.to) }
+    pub(crate) fn rulebook_of(&self, voucher: &Voucher) -> &Rulebook {
+        self.parts().rulebooks.in_force(voucher.applied_at)
     }
 
     pub(crate) fn judgement(
@@ -201,13 +198,12 @@ impl Monitor {
         facts: &mut FactsAtHand,
         voucher: &Voucher,
         as_of: Instant,
-        rulebook: Option<&Rulebook>,
+        rulebook: &Rulebook,
     ) -> Result<Judgement, JudgeError> {
         let _timer = self.parts().metrics.judge_seconds.start_timer();
         let catalogue = self.parts().catalogues.in_force(voucher.applied_at);
-        let facts = facts.of(grounds, self.wanted(voucher, as_of, rulebook))?;
-        let rulebook = rulebook.unwrap_or_else(|| self.parts().rulebooks.in_force(voucher.applied_at));
-        let slice = grounds.index.slice(voucher);
+        let facts = facts.of(grounds, wanted(voucher, rulebook, as_of))?;
+        let slice = grounds.slice(voucher);
         Ok(judge(&Case { register: &slice, rulebook, catalogue, voucher, as_of, facts }))
     }
 
@@ -220,7 +216,8 @@ impl Monitor {
         as_of: Option<Instant>,
         now: Instant,
     ) -> Result<Weighed, JudgeError> {
-        let Judgement { mut result, explanation, finding_days } = self.judgement(grounds, facts, voucher, as_of.unwrap_or(now), None)?;
+        let Judgement { mut result, explanation, finding_days } =
+            self.judgement(grounds, facts, voucher, as_of.unwrap_or(now), self.rulebook_of(voucher))?;
         let verdict = result.verdict.code();
         self.parts().metrics.judgements.with_label_values(&[verdict]).inc();
         let previous = newest.as_ref().map(|newest| serde_json::from_str::<MonitoringResult>(&newest.body));
@@ -280,8 +277,15 @@ impl Monitor {
     }
 }
 
+impl Grounds {
+    /// The part of the register that decides about a voucher.
+    pub(crate) fn slice(&self, voucher: &Voucher) -> Register {
+        self.index.slice(voucher)
+    }
+}
+
 impl FactsAtHand {
-    fn of(&mut self, grounds: &Grounds, wanted: Wanted) -> Result<&VoucherFacts, StoreError> {
+    pub(crate) fn of(&mut self, grounds: &Grounds, wanted: Wanted) -> Result<&VoucherFacts, StoreError> {
         let facts = match self.last.take() {
             Some((last, facts)) if last == wanted => facts,
             _ => grounds.facts.read(&wanted, &mut self.reader)?,
@@ -293,6 +297,12 @@ impl FactsAtHand {
     fn refusals(&self) -> RefusalFacts {
         self.last.as_ref().map_or_else(RefusalFacts::default, |(_, facts)| RefusalFacts::of(facts))
     }
+}
+
+/// The facts of the voucher's window.
+pub(crate) fn wanted(voucher: &Voucher, rulebook: &Rulebook, as_of: Instant) -> Wanted {
+    let window = window(voucher, rulebook, as_of);
+    Wanted { enterprise: voucher.enterprise.clone(), product: voucher.product.clone(), days: (window.from, window.to) }
 }
 
 /// Keys of facts tell a name's length before the name.

@@ -9,6 +9,7 @@ mod evidence;
 mod log_places;
 mod run;
 mod schedule;
+mod sensitivity;
 mod watch;
 
 pub use batch::Round;
@@ -16,4 +17,5 @@ pub use connected::ConnectedDevices;
 pub use evidence::{Announce, EvidenceSource, FlushEvidence, FlushFailed};
 pub use run::{JudgeError, Judged, Monitor, MonitorParts, RegisterIndex};
 pub use schedule::{Effect, Event, Schedule};
+pub use sensitivity::{Flip, Sensitivity};
 pub use watch::watch;

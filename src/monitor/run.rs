@@ -15,7 +15,7 @@ use policy::rulebook::Rulebook;
 use policy::window::Window;
 use store::{RegisterState, Store, StoreError, StoredResult};
 
-use crate::batch::{Round, on_every_core};
+use crate::batch::{Round, on_every_core, wanted};
 use crate::evidence::{Announce, EvidenceSource, FlushFailed};
 
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,8 @@ pub enum JudgeError {
     Overtaken,
     #[error("judging was stopped")]
     Stopped,
+    #[error("a rulebook cannot be varied: {0}")]
+    Variation(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -87,8 +89,7 @@ impl Monitor {
     /// Judges one voucher over everything accepted and every register change answered before this call, and stores the result if it
     /// says anything new.
     pub async fn judge_voucher(&self, voucher: &str, as_of: Option<Instant>) -> Result<Judged, JudgeError> {
-        self.up_to_date().await?;
-        let mut judged = self.judge_and_store(&[voucher], as_of).await?;
+        let mut judged = self.judge_vouchers(&[voucher], as_of).await?;
         judged.pop().unwrap_or_else(|| Err(JudgeError::UnknownVoucher(voucher.to_string())))
     }
 
@@ -103,13 +104,12 @@ impl Monitor {
     pub async fn try_out(&self, voucher: &str, as_of: Option<Instant>, rulebook: Option<&Rulebook>) -> Result<Judgement, JudgeError> {
         let register = self.up_to_date().await?;
         let as_of = as_of.unwrap_or_else(|| self.0.clock.now());
-        find(&register, voucher)?;
-        let rulebook = rulebook.cloned().map(Arc::new);
-        let rulebooks = rulebook.clone().map(|rulebook| [rulebook]);
-        let grounds = self.grounds(&register, &[find(&register, voucher)?], as_of, rulebooks.as_ref().map(|all| &all[..])).await?;
+        let found = find(&register, voucher)?;
+        let rulebook = rulebook.unwrap_or_else(|| self.rulebook_of(found)).clone();
+        let grounds = self.grounds(&register, &[wanted(found, &rulebook, as_of)]).await?;
         let monitor = self.clone();
         let mut answers = on_every_core(grounds, vec![voucher.to_string()], move |grounds, facts, voucher| {
-            monitor.judgement(grounds, facts, find(&grounds.register, voucher)?, as_of, rulebook.as_deref())
+            monitor.judgement(grounds, facts, find(&grounds.register, voucher)?, as_of, &rulebook)
         })
         .await?;
         answers.pop().unwrap_or_else(|| Err(JudgeError::UnknownVoucher(voucher.to_string())))

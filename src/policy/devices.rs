@@ -80,16 +80,17 @@ impl DevicesWeighed {
 
 pub fn activity(day: &DeviceDay, window: &Window, late_days_max: u32) -> DeviceActivity {
     let mut activity = DeviceActivity::default();
-    let mut hours = BTreeSet::new();
+    // By clock hour, from the lowest bit.
+    let mut hours = 0u32;
     for ((hour, _channel), facts) in &day.hours {
         let normal = facts.normal.any_at(window.cut_off);
         activity.normal |= normal;
         activity.seen |= normal || facts.other.any_at(window.cut_off);
         if facts.normal.count_at(window.cut_off, late_days_max) {
-            hours.insert(*hour);
+            hours |= 1 << hour;
         }
     }
-    activity.counting_hours = hours.len() as u32;
+    activity.counting_hours = hours.count_ones();
     activity
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::amount::{self, AmountWorking};
+use crate::amount::{self, AmountWorking, Terms};
 use crate::calendar::{Day, Instant};
 use crate::catalogue::Catalogue;
 use crate::channels::{self, CarrierWeighed};
@@ -17,13 +17,13 @@ use crate::formal_money;
 use crate::in_force::Versions;
 use crate::index::Indexed;
 use crate::notes;
-use crate::reasons::FindingCode;
+use crate::reasons::{FindingCode, Verdict};
 use crate::register::{Register, Voucher};
 use crate::result::{AmountFigures, DeviceFigures, EvidenceRef, MonitoringResult, VersionRef, WindowDays};
 use crate::rulebook::Rulebook;
 use crate::slice::register_hash;
 use crate::usage::{self, FunctionModuleUse, UsageWeighed};
-use crate::verdict::{Grounds, decide};
+use crate::verdict::{Decision, Grounds, decide};
 use crate::window::{Window, window};
 
 /// Everything that a judgement looks at.
@@ -84,16 +84,37 @@ pub struct DayPicture {
 
 /// A case with a whole register: its slice is taken first. Whoever judges many vouchers keeps an index and hands over slices.
 pub fn judge(case: &Case<'_>) -> Judgement {
+    of_slice(case, judge_slice)
+}
+
+/// The verdict alone, as `judge` gives it.
+pub fn verdict(case: &Case<'_>) -> Verdict {
+    of_slice(case, |case| weigh(case).decision.verdict)
+}
+
+fn of_slice<T>(case: &Case<'_>, look: impl FnOnce(&Case<'_>) -> T) -> T {
     if case.register.derived_for(case.voucher).is_some() {
-        return judge_slice(case);
+        return look(case);
     }
     let rulebooks = Versions::of(case.rulebook.clone());
     let catalogues = Versions::of(case.catalogue.clone());
     let slice = Indexed::of(case.register, &rulebooks, &catalogues).slice(case.voucher);
-    judge_slice(&Case { register: &slice, ..*case })
+    look(&Case { register: &slice, ..*case })
 }
 
-fn judge_slice(case: &Case<'_>) -> Judgement {
+/// The register, the facts and the rules held against each other; checks beside the deciding ones are not part of it.
+struct Weighed<'a> {
+    window: Window,
+    terms: Option<Terms<'a>>,
+    amount: Option<AmountWorking>,
+    devices: DevicesWeighed,
+    usage: UsageWeighed,
+    carrier: CarrierWeighed,
+    days: Vec<DayPicture>,
+    decision: Decision,
+}
+
+fn weigh<'a>(case: &Case<'a>) -> Weighed<'a> {
     let Case { register, rulebook, catalogue, voucher, as_of, facts } = *case;
     let parameters = &rulebook.parameters;
     let window = window(voucher, rulebook, as_of);
@@ -103,8 +124,6 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
     let usage = usage::weigh(parameters, voucher, &window, facts);
     let carrier = channels::weigh(register, &voucher.enterprise, &window, facts);
     let days = picture(&window, &devices, &usage, &carrier);
-    let per_device = amount.as_ref().and_then(|amount| amount.per_device);
-    let usage_decides = amount.is_some() && per_device.is_none();
     let decision = decide(&Grounds {
         parameters,
         amount: amount.as_ref(),
@@ -114,6 +133,14 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
         carrier: carrier.figures(),
         shared_usage: !findings::same_product(register, voucher).is_empty(),
     });
+    Weighed { window, terms, amount, devices, usage, carrier, days, decision }
+}
+
+fn judge_slice(case: &Case<'_>) -> Judgement {
+    let Case { register, rulebook, catalogue, voucher, facts, .. } = *case;
+    let Weighed { window, terms, amount, devices, usage, carrier, days, decision } = weigh(case);
+    let per_device = amount.as_ref().and_then(|amount| amount.per_device);
+    let usage_decides = amount.is_some() && per_device.is_none();
     let mut checks = decision.checks;
     checks.extend(formal::checks(case, terms, &devices));
     checks.extend(formal_money::checks(case, terms, amount.as_ref()));

@@ -1,8 +1,8 @@
 //! A device on one day as bytes, one way only: equal facts give equal bytes. An hour with one pair that came within a day takes four
 //! bytes or so; two values are merged without being unfolded.
 
-use chrono::DateTime;
-use policy::calendar::Day;
+use chrono::{DateTime, TimeDelta};
+use policy::calendar::{Day, Instant, day_start};
 use policy::facts::{DeviceDay, HourFacts, Seen, Sightings};
 
 use crate::encode::DecodeError;
@@ -76,9 +76,11 @@ pub fn encode_device_day(day: Day, facts: &DeviceDay) -> Vec<u8> {
 
 pub fn decode_device_day(day: Day, mut bytes: &[u8]) -> Result<DeviceDay, DecodeError> {
     let mut hours = Vec::with_capacity(24);
+    let midnight = day_start(day);
     while !bytes.is_empty() {
         let (code, value) = take_hour(&mut bytes)?;
-        hours.push(((code & 31, channel(code >> 5)?), value.unfold(start_us(day, code))?));
+        let start = midnight + TimeDelta::hours(i64::from(code & 31));
+        hours.push(((code & 31, channel(code >> 5)?), value.unfold(start)?));
     }
     // Mostly in order already, and a map is made of a list faster than one by one.
     Ok(DeviceDay { hours: hours.into_iter().collect() })
@@ -105,8 +107,9 @@ fn merge_hours((code, kept): (u8, HourValue<'_>), more: HourValue<'_>, out: &mut
         put_plain(out, code, Pair { us: first.us.min(other.us), ..first }, count.saturating_add(others));
         return Ok(());
     }
-    let mut joined = kept.unfold(0)?;
-    merge_hour(&mut joined, &more.unfold(0)?);
+    let start = DateTime::UNIX_EPOCH;
+    let mut joined = kept.unfold(start)?;
+    merge_hour(&mut joined, &more.unfold(start)?);
     put_hour(out, code, 0, &joined);
     Ok(())
 }
@@ -160,18 +163,18 @@ fn take_full<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
 }
 
 impl HourValue<'_> {
-    fn unfold(self, start_us: i64) -> Result<HourFacts, DecodeError> {
+    fn unfold(self, start: Instant) -> Result<HourFacts, DecodeError> {
         let mut facts = HourFacts::default();
         match self {
             HourValue::Plain { first, count } => {
-                facts.normal = seen(first, start_us)?.into();
+                facts.normal = seen(first, start)?.into();
                 facts.counts[0] = count;
             }
             HourValue::Full(mut bytes) => {
                 for sightings in [&mut facts.normal, &mut facts.other] {
                     for _ in 0..varint::take(&mut bytes)? {
                         let us = take_us(&mut bytes)?;
-                        sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start_us)?);
+                        sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start)?);
                     }
                 }
                 let counted = varint::take_byte(&mut bytes)?;
@@ -218,16 +221,15 @@ fn pairs(sightings: &Sightings, start_us: i64) -> Vec<Pair> {
     sightings.as_slice().iter().map(pair).collect()
 }
 
-pub(crate) fn seen(pair: Pair, start_us: i64) -> Result<Seen, DecodeError> {
-    let occurred_at = DateTime::from_timestamp_micros(start_us + i64::from(pair.us)).ok_or(DecodeError::Value)?;
+fn seen(pair: Pair, start: Instant) -> Result<Seen, DecodeError> {
+    let occurred_at = start.checked_add_signed(TimeDelta::microseconds(i64::from(pair.us))).ok_or(DecodeError::Value)?;
     Ok(Seen { occurred_at, days_late: pair.days_late })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeDelta;
-    use policy::calendar::{day_of, day_start, read_day};
+    use policy::calendar::{day_of, read_day};
     use policy::facts::Channel;
     use proptest::prelude::*;
 
