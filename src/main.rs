@@ -8,6 +8,7 @@ mod housekeeping;
 mod http;
 mod offline;
 mod quarantine;
+mod sensitivity;
 mod serve;
 mod settings;
 mod tls;

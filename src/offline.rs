@@ -21,7 +21,7 @@ use store::{
 use crate::config::Config;
 
 /// Tries of reading checkpoint and log while the service moves on.
-const TRIES: usize = 20;
+pub(crate) const TRIES: usize = 20;
 
 pub async fn create_key(config: &Config, key: &ApiKey) -> Result<()> {
     let store = Store::open(&config.path("data.dir")).await?;
@@ -80,16 +80,12 @@ pub struct JudgeOptions {
 pub async fn judge(config: &Config, options: &JudgeOptions) -> Result<()> {
     let rulebook = options.rulebook.as_deref().map(read_rulebook).transpose()?;
     let store = Store::open(&config.path("data.dir")).await?;
+    let mut lines = Vec::new();
     let mut monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;
-    let vouchers = match &options.voucher {
-        Some(voucher) => vec![voucher.clone()],
-        None => monitor.parts().register.register().vouchers.keys().cloned().collect(),
-    };
-    let mut lines = Vec::with_capacity(vouchers.len());
-    for voucher in &vouchers {
+    for some in chosen(&monitor, options)?.chunks(JUDGED_TOGETHER) {
         let mut tries = 0;
-        let line = loop {
-            match judge_one(&monitor, voucher, options, rulebook.as_ref()).await {
+        lines.extend(loop {
+            match judge_some(&monitor, some, options, rulebook.as_ref()).await {
                 // The running service has written a checkpoint: look again from there.
                 Err(JudgeError::CheckpointMoved) if tries < TRIES => {
                     tries += 1;
@@ -97,12 +93,24 @@ pub async fn judge(config: &Config, options: &JudgeOptions) -> Result<()> {
                 }
                 other => break other?,
             }
-        };
-        lines.push(line);
+        });
     }
     show(&lines, options)?;
     store.close().await;
     Ok(())
+}
+
+/// Vouchers between two looks at where the service stands.
+const JUDGED_TOGETHER: usize = 256;
+
+/// The voucher that was asked for, else all.
+pub(crate) fn chosen(monitor: &Monitor, options: &JudgeOptions) -> Result<Vec<String>, JudgeError> {
+    let register = monitor.parts().register.register();
+    match &options.voucher {
+        Some(voucher) if !register.vouchers.contains_key(voucher) => Err(JudgeError::UnknownVoucher(voucher.clone())),
+        Some(voucher) => Ok(vec![voucher.clone()]),
+        None => Ok(register.vouchers.keys().cloned().collect()),
+    }
 }
 
 struct Line {
@@ -111,15 +119,28 @@ struct Line {
     new: Option<bool>,
 }
 
-async fn judge_one(monitor: &Monitor, voucher: &str, options: &JudgeOptions, rulebook: Option<&Rulebook>) -> Result<Line, JudgeError> {
+async fn judge_some(
+    monitor: &Monitor,
+    vouchers: &[String],
+    options: &JudgeOptions,
+    rulebook: Option<&Rulebook>,
+) -> Result<Vec<Line>, JudgeError> {
+    let mut lines = Vec::with_capacity(vouchers.len());
     if rulebook.is_some() {
-        let Judgement { result, .. } = monitor.try_out(voucher, options.as_of, rulebook).await?;
-        return Ok(Line { result, new: None });
+        for voucher in vouchers {
+            let Judgement { result, .. } = monitor.try_out(voucher, options.as_of, rulebook).await?;
+            lines.push(Line { result, new: None });
+        }
+        return Ok(lines);
     }
-    let Judged { stored, new } = monitor.judge_voucher(voucher, options.as_of).await?;
-    let result =
-        serde_json::from_str(&stored.body).map_err(|error| store::StoreError::Stored { what: "result", detail: error.to_string() })?;
-    Ok(Line { result, new: Some(new) })
+    let ids: Vec<&str> = vouchers.iter().map(String::as_str).collect();
+    for judged in monitor.judge_vouchers(&ids, options.as_of).await? {
+        let Judged { stored, new } = judged?;
+        let result =
+            serde_json::from_str(&stored.body).map_err(|error| StoreError::Stored { what: "result", detail: error.to_string() })?;
+        lines.push(Line { result, new: Some(new) });
+    }
+    Ok(lines)
 }
 
 fn show(lines: &[Line], options: &JudgeOptions) -> Result<()> {
@@ -146,7 +167,7 @@ fn show(lines: &[Line], options: &JudgeOptions) -> Result<()> {
     Ok(())
 }
 
-fn read_rulebook(path: &Path) -> Result<Rulebook> {
+pub(crate) fn read_rulebook(path: &Path) -> Result<Rulebook> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     Rulebook::read(&text).map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
@@ -155,7 +176,7 @@ fn read_rulebook(path: &Path) -> Result<Rulebook> {
 }
 
 /// A monitor over the checkpoint and the log behind it, as they are on the disk now.
-async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Rulebook>) -> Result<Monitor> {
+pub(crate) async fn offline_monitor(config: &Config, store: &Store, rulebook: Option<&Rulebook>) -> Result<Monitor> {
     let from = store.checkpoint_position().await?;
     let (replay, scanned) = read_log(&store.log_dir(), &from)?;
     let to = scanned.end;

@@ -4,6 +4,7 @@ mod activity;
 mod admin;
 mod api;
 mod cities;
+mod known;
 mod limits;
 mod listing;
 mod pages;

@@ -26,6 +26,8 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/vouchers/{id}/result"),
     ("GET", "/api/v1/vouchers/{id}/result.jws"),
     ("GET", "/api/v1/vouchers/{id}/results"),
+    ("GET", "/api/v1/vouchers/{id}/results/{sequence}"),
+    ("GET", "/api/v1/vouchers/{id}/results/{sequence}/diff"),
     ("GET", "/api/v1/results"),
     ("GET", "/api/v1/queue"),
     ("GET", "/api/v1/publicity"),
@@ -57,6 +59,8 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/vouchers/{id}/result", get(api::results::newest))
         .route("/api/v1/vouchers/{id}/result.jws", get(api::results::jws))
         .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
+        .route("/api/v1/vouchers/{id}/results/{sequence}", get(api::results::numbered))
+        .route("/api/v1/vouchers/{id}/results/{sequence}/diff", get(api::results::diff))
         .route("/api/v1/connected-devices", get(api::connected::list))
         .route("/api/v1/results", get(api::results::feed))
         .route("/api/v1/queue", get(api::lists::queue))
@@ -78,6 +82,7 @@ pub fn router(state: WebState) -> Router {
         .route("/", get(pages::start))
         .route("/vouchers", get(pages::list::page))
         .route("/vouchers/{id}", get(pages::voucher::page))
+        .route("/vouchers/{id}/results/{sequence}", get(pages::voucher::older))
         .route("/vouchers/{id}/judge", post(pages::voucher::judge))
         .layer(from_fn_with_state(state.clone(), pages::only_on_loopback))
         .route("/static/{file}", get(pages::static_file));

@@ -6,9 +6,11 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use store::{KeyRole, ResultFilter, StoreError, StoredResult};
 
 use super::vouchers::{AsOf, visible};
+use crate::known::Known;
 use crate::problem::{Path, Problem, Query};
 use crate::state::{Caller, WebState};
 
@@ -68,6 +70,43 @@ pub async fn of_voucher(State(state): State<WebState>, caller: Caller, Path(id):
     visible(&state, &caller, &id).await?;
     let items = state.store.results_of(&id).await?.into_iter().map(raw).collect::<Result<_, _>>()?;
     Ok(Json(Items { items }))
+}
+
+/// One result by its number.
+pub async fn numbered(
+    State(state): State<WebState>,
+    caller: Caller,
+    Path((id, sequence)): Path<(String, i64)>,
+) -> Result<impl IntoResponse, Problem> {
+    visible(&state, &caller, &id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], found(&state, &id, sequence).await?.body))
+}
+
+#[derive(Deserialize)]
+pub struct DiffQuery {
+    from: Option<i64>,
+}
+
+/// What has changed since an older result: since the one that it supersedes, if none is named.
+pub async fn diff(
+    State(state): State<WebState>,
+    caller: Caller,
+    Path((id, sequence)): Path<(String, i64)>,
+    Query(query): Query<DiffQuery>,
+) -> Result<Json<Value>, Problem> {
+    visible(&state, &caller, &id).await?;
+    let after = Known::read(&found(&state, &id, sequence).await?)?;
+    let from = query.from.map_or(after.result.supersedes.map(u64::cast_signed), Some);
+    let changes = match from {
+        Some(from) => after.changes_since(&Known::read(&found(&state, &id, from).await?)?),
+        None => Vec::new(),
+    };
+    Ok(Json(json!({ "voucher": id, "from": from, "to": sequence, "changes": changes })))
+}
+
+async fn found(state: &WebState, voucher: &str, sequence: i64) -> Result<StoredResult, Problem> {
+    let result = state.store.result(voucher, sequence).await?;
+    result.ok_or_else(|| Problem::not_found(format!("voucher {voucher:?} has no result {sequence}")))
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use policy::calendar::{Instant, shanghai};
+use policy::diff::Change;
 use policy::judge::Explanation;
 use policy::reasons::{Group, Outcome, Verdict};
 use policy::register::{Enterprise, Product, Supplier, Voucher};
@@ -16,6 +17,7 @@ use super::list::{escaped, status_text};
 use super::{PageError, from_our_page, message_page, rendered};
 use crate::activity;
 use crate::cities;
+use crate::known::Known;
 use crate::problem::Problem;
 use crate::state::WebState;
 
@@ -26,8 +28,12 @@ struct VoucherPage {
     enterprise: Option<Enterprise>,
     product: Option<Product>,
     supplier: Option<Supplier>,
-    /// The newest result, with what was explained beside it.
+    /// The result that is shown: the newest, unless another was asked for.
     judged: Option<Shown>,
+    /// The number of the newest result, where an older one is shown.
+    superseded_by: Option<i64>,
+    /// What has changed since the result before, and its number.
+    changes: Option<(u64, Vec<Change>)>,
     /// All results, the newest first.
     history: Vec<HistoryLine>,
 }
@@ -59,6 +65,14 @@ impl VoucherPage {
 
     fn when(&self, at: &Instant) -> String {
         shown_instant(*at)
+    }
+
+    fn result_link(&self, sequence: &i64) -> String {
+        format!("/vouchers/{}/results/{sequence}", escaped(&self.voucher.id))
+    }
+
+    fn voucher_link(&self) -> String {
+        format!("/vouchers/{}", escaped(&self.voucher.id))
     }
 
     fn judge_link(&self) -> String {
@@ -116,18 +130,40 @@ fn shown_instant(at: Instant) -> String {
 }
 
 pub async fn page(State(state): State<WebState>, Path(id): Path<String>) -> Result<Response, PageError> {
+    show(&state, &id, None).await
+}
+
+/// One of the results by its number.
+pub async fn older(State(state): State<WebState>, Path((id, sequence)): Path<(String, i64)>) -> Result<Response, PageError> {
+    show(&state, &id, Some(sequence)).await
+}
+
+async fn show(state: &WebState, id: &str, sequence: Option<i64>) -> Result<Response, PageError> {
     state.register.refresh().await?;
     let register = state.register.register();
-    let voucher = register.vouchers.get(&id).ok_or_else(|| Problem::not_found(""))?.clone();
+    let voucher = register.vouchers.get(id).ok_or_else(|| Problem::not_found(""))?.clone();
     let product = register.products.get(&voucher.product).cloned();
-    let results = state.store.results_of(&id).await?;
-    let judged = results.first().map(shown).transpose()?;
+    let results = state.store.results_of(id).await?;
+    let wanted = match sequence {
+        Some(sequence) => Some(results.iter().find(|result| result.sequence == sequence).ok_or_else(|| Problem::not_found(""))?),
+        None => results.first(),
+    };
+    let judged = wanted.map(Known::read).transpose()?;
+    let before = judged.as_ref().and_then(|judged| judged.result.supersedes);
+    let before = before.and_then(|before| results.iter().find(|result| result.sequence.unsigned_abs() == before));
+    let changes = match (&judged, before) {
+        (Some(judged), Some(before)) => Some((before.sequence.unsigned_abs(), judged.changes_since(&Known::read(before)?))),
+        _ => None,
+    };
+    let newest = results.first().map(|newest| newest.sequence);
     Ok(rendered(&VoucherPage {
         enterprise: register.enterprises.get(&voucher.enterprise).cloned(),
         supplier: product.as_ref().and_then(|product| register.suppliers.get(&product.supplier)).cloned(),
         product,
         voucher,
-        judged,
+        judged: judged.map(shown),
+        superseded_by: newest.filter(|newest| sequence.is_some_and(|sequence| sequence != *newest)),
+        changes,
         history: results.iter().map(history_line).collect::<Result<_, _>>()?,
     }))
 }
@@ -141,11 +177,9 @@ pub async fn judge(State(state): State<WebState>, Path(id): Path<String>, header
     Ok(Redirect::to(&format!("/vouchers/{}", escaped(&id))).into_response())
 }
 
-fn shown(stored: &StoredResult) -> Result<Shown, StoreError> {
-    let result: MonitoringResult = read(&stored.body)?;
-    let explanation: Explanation = read(&stored.explanation)?;
+fn shown(Known { result, explanation }: Known) -> Shown {
     let drawing = activity::svg(&explanation.days, result.amount.per_device.is_some());
-    Ok(Shown { result, explanation, drawing })
+    Shown { result, explanation, drawing }
 }
 
 fn history_line(stored: &StoredResult) -> Result<HistoryLine, StoreError> {
