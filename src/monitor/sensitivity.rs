@@ -68,8 +68,8 @@ impl Monitor {
                 let catalogue = monitor.parts().catalogues.in_force(voucher.applied_at);
                 let varied = &varied[&monitor.rulebook_of(voucher).id];
                 let facts = facts.of(grounds, wanted.clone())?;
-                let under =
-                    |rulebook: &Rulebook| verdict(&Case { register: &grounds.register, rulebook, catalogue, voucher, as_of, facts });
+                let slice = grounds.slice(voucher);
+                let under = |rulebook: &Rulebook| verdict(&Case { register: &slice, rulebook, catalogue, voucher, as_of, facts });
                 let from = under(&varied.rulebook);
                 let tried = varied.variations.iter().map(|variation| variation.rulebook.as_ref().map_or(from, under));
                 let flipped = tried.enumerate().filter(|(_, to)| *to != from);

@@ -23,6 +23,7 @@ pub mod judge;
 pub mod money;
 mod notes;
 pub mod outliers;
+pub mod outlook;
 pub mod policy_file;
 pub mod publicity;
 pub mod queue;

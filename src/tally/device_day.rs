@@ -2,6 +2,7 @@
 //! bytes or so; two values are merged without being unfolded.
 
 use chrono::{DateTime, TimeDelta};
+use litemap::LiteMap;
 use policy::calendar::{Day, Instant, day_start};
 use policy::facts::{DeviceDay, HourFacts, Seen, Sightings};
 
@@ -75,15 +76,19 @@ pub fn encode_device_day(day: Day, facts: &DeviceDay) -> Vec<u8> {
 }
 
 pub fn decode_device_day(day: Day, mut bytes: &[u8]) -> Result<DeviceDay, DecodeError> {
-    let mut hours = Vec::with_capacity(24);
+    // An hour takes three bytes at least.
+    let mut hours = LiteMap::with_capacity((bytes.len() / 3).min(48));
     let midnight = day_start(day);
     while !bytes.is_empty() {
         let (code, value) = take_hour(&mut bytes)?;
         let start = midnight + TimeDelta::hours(i64::from(code & 31));
-        hours.push(((code & 31, channel(code >> 5)?), value.unfold(start)?));
+        let (hour, facts) = ((code & 31, channel(code >> 5)?), value.unfold(start)?);
+        // Mostly in order already.
+        if let Some((hour, facts)) = hours.try_append(hour, facts) {
+            hours.insert(hour, facts);
+        }
     }
-    // Mostly in order already, and a map is made of a list faster than one by one.
-    Ok(DeviceDay { hours: hours.into_iter().collect() })
+    Ok(DeviceDay { hours })
 }
 
 /// Appends what two values of one device and day make together.
