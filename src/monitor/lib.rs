@@ -7,6 +7,7 @@ mod concerned;
 mod connected;
 mod evidence;
 mod log_places;
+mod outlook;
 mod run;
 mod schedule;
 mod sensitivity;

@@ -4,6 +4,7 @@ pub mod body;
 pub mod connected;
 pub mod gateways;
 pub mod lists;
+pub mod outlooks;
 pub mod proof;
 pub mod push;
 pub mod quarantine;

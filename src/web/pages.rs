@@ -2,6 +2,7 @@
 
 mod evidence_text;
 pub mod list;
+pub mod outlooks;
 pub mod voucher;
 
 use askama::Template;

@@ -26,6 +26,8 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/vouchers/{id}/result"),
     ("GET", "/api/v1/vouchers/{id}/result.jws"),
     ("GET", "/api/v1/vouchers/{id}/results"),
+    ("GET", "/api/v1/vouchers/{id}/outlook"),
+    ("GET", "/api/v1/outlooks"),
     ("GET", "/api/v1/vouchers/{id}/results/{sequence}"),
     ("GET", "/api/v1/vouchers/{id}/results/{sequence}/diff"),
     ("GET", "/api/v1/results"),
@@ -59,6 +61,8 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/vouchers/{id}/result", get(api::results::newest))
         .route("/api/v1/vouchers/{id}/result.jws", get(api::results::jws))
         .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
+        .route("/api/v1/vouchers/{id}/outlook", get(api::outlooks::one))
+        .route("/api/v1/outlooks", get(api::outlooks::list))
         .route("/api/v1/vouchers/{id}/results/{sequence}", get(api::results::numbered))
         .route("/api/v1/vouchers/{id}/results/{sequence}/diff", get(api::results::diff))
         .route("/api/v1/connected-devices", get(api::connected::list))
@@ -82,6 +86,7 @@ pub fn router(state: WebState) -> Router {
         .route("/", get(pages::start))
         .route("/vouchers", get(pages::list::page))
         .route("/vouchers/{id}", get(pages::voucher::page))
+        .route("/outlooks", get(pages::outlooks::page))
         .route("/vouchers/{id}/results/{sequence}", get(pages::voucher::older))
         .route("/vouchers/{id}/judge", post(pages::voucher::judge))
         .layer(from_fn_with_state(state.clone(), pages::only_on_loopback))

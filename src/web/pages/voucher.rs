@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use policy::calendar::{Instant, shanghai};
 use policy::diff::Change;
 use policy::judge::Explanation;
+use policy::outlook::{ForecastFigure, Outlook};
 use policy::reasons::{Group, Outcome, Verdict};
 use policy::register::{Enterprise, Product, Supplier, Voucher};
 use policy::result::{Check, Finding, MonitoringResult};
@@ -34,6 +35,8 @@ struct VoucherPage {
     superseded_by: Option<i64>,
     /// What has changed since the result before, and its number.
     changes: Option<(u64, Vec<Change>)>,
+    /// Where the pace leads, of a voucher that is still open.
+    outlook: Option<Outlook>,
     /// All results, the newest first.
     history: Vec<HistoryLine>,
 }
@@ -65,6 +68,15 @@ impl VoucherPage {
 
     fn when(&self, at: &Instant) -> String {
         shown_instant(*at)
+    }
+
+    fn figure_name(&self, figure: &ForecastFigure) -> &'static str {
+        match figure.name {
+            "devices" => "实际接入设备（台）",
+            "active_days" => "使用日（天）",
+            "users" => "不同用户（人）",
+            _ => "用过的合同功能模块（项）",
+        }
     }
 
     fn result_link(&self, sequence: &i64) -> String {
@@ -156,6 +168,8 @@ async fn show(state: &WebState, id: &str, sequence: Option<i64>) -> Result<Respo
         _ => None,
     };
     let newest = results.first().map(|newest| newest.sequence);
+    // A page of an older result speaks of then.
+    let outlook = if sequence.is_none() { state.monitor.outlooks(&[id]).await?.pop() } else { None };
     Ok(rendered(&VoucherPage {
         enterprise: register.enterprises.get(&voucher.enterprise).cloned(),
         supplier: product.as_ref().and_then(|product| register.suppliers.get(&product.supplier)).cloned(),
@@ -164,6 +178,7 @@ async fn show(state: &WebState, id: &str, sequence: Option<i64>) -> Result<Respo
         judged: judged.map(shown),
         superseded_by: newest.filter(|newest| sequence.is_some_and(|sequence| sequence != *newest)),
         changes,
+        outlook,
         history: results.iter().map(history_line).collect::<Result<_, _>>()?,
     }))
 }
