@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use support::history::{device_reports, effective_instants, show, usage_report};
 use support::register::{GUANGZHOU, MODULES, Register, device_names};
@@ -126,7 +126,8 @@ fn a_voucher_that_is_not_there_or_an_instant_to_come_is_wrong_use_and_said() {
 
 #[test]
 fn the_service_judges_by_itself_after_evidence_a_register_change_and_a_cut_off_that_comes() {
-    let redeem_at = Utc::now() + TimeDelta::seconds(8);
+    // To the second, as it is written.
+    let redeem_at = DateTime::from_timestamp(Utc::now().timestamp() + 8, 0).unwrap();
     let register = base()
         .enterprise(1, GUANGZHOU)
         .voucher("V-1", 1, "P-23", "2000.00", json!({"redeem_at": show(redeem_at)}))
@@ -190,4 +191,49 @@ fn the_difference_between_two_results_is_told_in_sentences() {
     let older = site.get("/vouchers/V-1/results/2", "").body;
     assert!(older.contains("已被第 3 次结果取代") && older.contains("不达标"), "{older}");
     assert_eq!(site.get("/vouchers/V-1/results/9", "").status, 404);
+}
+
+#[test]
+fn an_outlook_says_what_is_missing_and_whether_the_pace_will_do_and_is_no_result() {
+    let now = Utc::now();
+    let period = json!({"id": "2019", "claim_from": "2019-06-01T00:00:00+08:00", "claim_to": "2019-12-31T23:59:00+08:00",
+        "redeem_from": "2019-08-01T00:00:00+08:00", "redeem_to": show(now + TimeDelta::days(20))});
+    let of_period = json!({"period": "2019"});
+    let register = base()
+        .row("periods", period)
+        .enterprise(1, GUANGZHOU)
+        .voucher("V-1", 1, "P-23", "2000.00", of_period.clone())
+        .devices("V-1", &device_names("SN", 2))
+        .enterprise(2, support::register::FOSHAN)
+        .voucher("V-2", 2, "P-23", "2000.00", of_period)
+        .devices("V-2", &device_names("SN", 2))
+        .enterprise(3, GUANGZHOU)
+        .voucher("V-3", 3, "P-23", "2000.00", json!({"redeem_at": show(now - TimeDelta::days(1))}));
+    let site = Site::new(register.file());
+    let key = site.key("supplier", Some("S-1"));
+    site.push_accepted(&key, &device_reports("d", 1, &device_names("SN", 2), &effective_instants(now, 6)));
+    let one = site.get("/api/v1/vouchers/V-1/outlook", &site.admin).json();
+    assert_eq!(
+        (&one["verdict_today"], &one["kind"], &one["forecast"]["on_track"]),
+        (&json!("not_met"), &json!("forecast"), &json!(true)),
+        "{one}"
+    );
+    assert_eq!(one["forecast"]["figures"], json!([{"name": "devices", "required": 2, "today": 0, "expected": 2}]));
+    assert!(one["missing"][0]["text"].as_str().unwrap().contains("少 2 台"), "{one}");
+    assert!(one["notice"].as_str().unwrap().contains("不是监测结果"));
+    let listed = |query: &str| -> Vec<(String, bool)> {
+        let list = site.get(&format!("/api/v1/outlooks{query}"), &site.admin).json();
+        let told = |item: &Value| (item["voucher"].as_str().unwrap().to_string(), item["forecast"]["on_track"].as_bool().unwrap());
+        list["items"].as_array().unwrap().iter().map(told).collect()
+    };
+    assert_eq!(listed(""), [("V-1".to_string(), true), ("V-2".to_string(), false)]);
+    assert_eq!(listed(&format!("?city={}", support::register::FOSHAN)), [("V-2".to_string(), false)]);
+    assert_eq!(site.get("/api/v1/vouchers/V-3/outlook", &site.admin).status, 409, "its cut-off has come");
+    assert_eq!(site.get("/api/v1/vouchers/V-404/outlook", &site.admin).status, 404);
+    assert_eq!(site.get("/api/v1/outlooks", &key).status, 403);
+    assert!(site.get("/api/v1/results", &site.admin).json()["items"].as_array().unwrap().is_empty(), "nothing is stored");
+    let page = site.get("/outlooks", "").body;
+    let at = |voucher: &str| page.find(&format!("data-voucher=\"{voucher}\"")).unwrap_or_else(|| panic!("{page}"));
+    assert!(at("V-2") < at("V-1"), "those behind come first");
+    assert!(site.get("/vouchers/V-1", "").body.contains("推算，不是监测结果"));
 }

@@ -1,4 +1,3 @@
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 //! Decides when to judge, keeps every result, and tells of new ones. What a verdict is stands in `policy`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
