@@ -34,7 +34,8 @@ impl Monitor {
                 let voucher = find(&grounds.register, voucher)?;
                 let (rulebook, catalogue) = (monitor.rulebook_of(voucher), monitor.parts().catalogues.in_force(voucher.applied_at));
                 let facts = facts.of(grounds, wanted.clone())?;
-                Ok(outlook(&Case { register: &grounds.register, rulebook, catalogue, voucher, as_of: now, facts }))
+                let slice = grounds.slice(voucher);
+                Ok(outlook(&Case { register: &slice, rulebook, catalogue, voucher, as_of: now, facts }))
             })
             .await?;
             for outlook in seen {
