@@ -47,6 +47,7 @@ fn disagreement(world: &Value, bench: &mut Bench, seen: &mut Seen) -> Option<(St
 }
 
 fn tell(world: &Value) -> ! {
+    eprintln!("world {seed} (SHANGYUN_SEED={seed} SHANGYUN_WORLDS=1) is not agreed upon; making it smaller", seed = world["seed"]);
     let fails = |world: &Value| disagreement(world, &mut Bench::new(), &mut Seen::default()).is_some();
     // Candidates that do not hang together panic; that is of no interest.
     let hook = std::panic::take_hook();

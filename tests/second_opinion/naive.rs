@@ -1,5 +1,15 @@
 //! The second opinion: tally and judgement once more, in straight loops over the raw messages, from the rules alone. It shares
 //! nothing with the product: no types, no code. Slow and plain on purpose.
+//!
+//! Where the rules leave something open, this is how they are read:
+//! - the reasons why a device does not count are looked for in the order claimed_elsewhere, location, not_seen, quality, late,
+//!   effective_days; a device is undeclared when this voucher does not declare it, whoever else does;
+//! - one rulebook and one catalogue, those of the judged voucher, also say what earlier vouchers of the enterprise take from its cap;
+//! - the pilot cap is that of a voucher under a pilot, not of every voucher of the enterprise;
+//! - a voucher of nothing is insufficient on usage rows, too; a contract without function modules leaves its coverage unknown;
+//! - several records of one line and day add up in sessions, and the largest number of devices counts; devices of several lines on a
+//!   day add up; a record without a session is a record, but no connection day;
+//! - whether an outcome hangs on claimed devices is judged anew with them, the comparison of the channels included.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -385,10 +385,10 @@ impl Maker {
     fn within(&mut self, hour: At, cut_off: At) -> At {
         let last = hour + TimeDelta::hours(1) - US;
         let near = cut_off + self.one(&[-US, TimeDelta::zero(), TimeDelta::zero(), US]);
-        match self.random.random_range(0..5) {
+        match self.random.random_range(0..7) {
             0 => hour,
             1 => last,
-            2 if (hour..=last).contains(&near) => near,
+            2..=4 if (hour..=last).contains(&near) => near,
             _ => hour + TimeDelta::microseconds(self.random.random_range(0..3_600_000_000)),
         }
     }
@@ -421,9 +421,15 @@ impl Maker {
                 let at = self.within(midnight(day) + TimeDelta::hours(hour), cut_off);
                 let quality = if !well && self.chance(0.05) { "D" } else { quality };
                 entries.push((at, json!({"device": device, "at": self.show(at), "quality": quality, "readings": {"功率_kw": 4.2}})));
+                if self.chance(0.3) {
+                    // And once more within the hour: the cut-off may lie between the two.
+                    let at = self.within(midnight(day) + TimeDelta::hours(hour), cut_off);
+                    let again = json!({"device": device, "at": self.show(at), "quality": quality, "readings": {"功率_kw": 4.3}});
+                    entries.push((at, again));
+                }
                 if self.chance(0.1) {
                     // The same hour again, otherwise late.
-                    let (at, again) = (at, entries.last().unwrap().1.clone());
+                    let (at, again) = entries.last().unwrap().clone();
                     let received_at = at + self.delay(false);
                     self.report(enterprise, senders, received_at, vec![again], Vec::new());
                 }
