@@ -11,7 +11,7 @@ use store::{ApiKey, KeyRole};
 use crate::config::Config;
 use crate::offline::{self, JudgeOptions};
 use crate::quarantine::{self, QuarantineCommand};
-use crate::{demo, sensitivity, serve, tls};
+use crate::{demo, pack, sensitivity, serve, tls};
 
 #[derive(Parser)]
 #[command(name = "shangyun", version, about = "Shangyun Monitor 上云监测: monitors cloud adoption and judges service vouchers")]
@@ -44,6 +44,24 @@ enum Command {
     },
     /// Judge vouchers from the stored evidence
     Judge(JudgeArgs),
+    /// Write the evidence pack of a voucher's result: everything that it rests on, with proofs
+    Pack {
+        #[arg(long, value_name = "ID")]
+        voucher: String,
+        /// Which result of the voucher; otherwise the newest
+        #[arg(long, value_name = "N")]
+        sequence: Option<i64>,
+        /// Where to; otherwise ID-N.pack.tar in this directory
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Verify a signed result or an evidence pack offline, with public keys alone
+    Verify {
+        file: PathBuf,
+        /// The service's public keys (GET /api/v1/keys); otherwise those of the configured store
+        #[arg(long, value_name = "JWKS")]
+        keys: Option<PathBuf>,
+    },
     /// Facts from the log
     #[command(subcommand)]
     Tally(TallyCommand),
@@ -188,6 +206,8 @@ fn run_command(cli: Cli) -> Result<bool> {
                 false => runtime.block_on(offline::judge(&load()?, &options)).map(|()| true),
             }
         }
+        Command::Pack { voucher, sequence, out } => runtime.block_on(pack::make(&load()?, &voucher, sequence, out)).map(|()| true),
+        Command::Verify { file, keys } => pack::verify(&file, keys.as_deref(), load),
         Command::Tally(TallyCommand::Rebuild) => runtime.block_on(offline::rebuild_tally(&load()?)),
         Command::Log(LogCommand::Verify { since }) => runtime.block_on(offline::verify_log(&load()?, since.as_deref())),
         Command::Log(LogCommand::Head) => runtime.block_on(offline::print_head(&load()?)),

@@ -7,6 +7,7 @@ mod descriptors;
 mod housekeeping;
 mod http;
 mod offline;
+mod pack;
 mod quarantine;
 mod sensitivity;
 mod serve;

@@ -100,6 +100,7 @@ impl Service {
             clock: clock.clone(),
             quarantine_keep_days: config.count("quarantine.keep_days"),
             keys: keys.clone(),
+            packing: Default::default(),
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));

@@ -15,10 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["wire", "policy", "tally", "observe"]),
     ("ingest", &["wire", "tally", "store", "observe"]),
     ("monitor", &["policy", "tally", "store", "observe"]),
-    ("web", &["wire", "policy", "store", "ingest", "monitor", "observe"]),
+    ("proof", &["policy", "store", "ingest"]),
+    ("web", &["wire", "policy", "store", "ingest", "monitor", "proof", "observe"]),
     ("edge", &["wire"]),
     ("drive", &["wire", "edge"]),
-    ("shangyun", &["wire", "policy", "tally", "store", "ingest", "monitor", "web", "observe", "drive", "edge"]),
+    ("shangyun", &["wire", "policy", "tally", "store", "ingest", "monitor", "web", "observe", "proof", "drive", "edge"]),
 ];
 
 /// Where a crate of others may be used; by nobody else.
@@ -38,10 +39,11 @@ const FENCES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("influxdb2", &["store"]),
     ("prost", &["wire"]),
+    ("tar", &["proof"]),
     ("prometheus", &["observe", "edge"]),
     ("clap", &["shangyun", "edge", "drive"]),
     ("anyhow", &["shangyun", "edge", "drive"]),
-    ("tokio", &["observe", "store", "ingest", "monitor", "web", "edge", "drive", "shangyun"]),
+    ("tokio", &["observe", "store", "ingest", "monitor", "proof", "web", "edge", "drive", "shangyun"]),
 ];
 
 /// By room: what it depends on, tests and build aside.

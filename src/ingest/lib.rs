@@ -30,4 +30,4 @@ pub use mqtt::{Door, DoorOptions, MqttDecoded, SessionOptions, Tls, TlsFiles, ke
 pub use places::{Full, Place, Places};
 pub use quarantine_replay::{ReplayError, replay_quarantined};
 pub use receipts::Receipts;
-pub use replay::Replay;
+pub use replay::{Replay, concerns};

@@ -35,7 +35,7 @@ impl Replay {
         let own = shares.next().unwrap_or_default();
         thread::scope(|scope| {
             let others: Vec<_> = shares.map(|share| scope.spawn(move || Replay::of(share))).collect();
-            own.iter().for_each(|(block, record)| self.take_record(*block, record));
+            own.iter().for_each(|(block, record)| self.take_one(*block, record));
             for other in others {
                 match other.join() {
                     Ok(other) => self.merge(other),
@@ -48,7 +48,7 @@ impl Replay {
     /// Records with the numbers of their blocks.
     fn of(records: &[(u64, Record<'_>)]) -> Replay {
         let mut replay = Replay::default();
-        records.iter().for_each(|(block, record)| replay.take_record(*block, record));
+        records.iter().for_each(|(block, record)| replay.take_one(*block, record));
         replay
     }
 
@@ -59,7 +59,8 @@ impl Replay {
         self.records += other.records;
     }
 
-    fn take_record(&mut self, block: u64, record: &Record<'_>) {
+    /// Takes one record in, with the number of its block.
+    pub fn take_one(&mut self, block: u64, record: &Record<'_>) {
         self.records += 1;
         let Some(sound) = sound(record) else {
             self.unreadable += 1;
@@ -79,6 +80,18 @@ impl Replay {
             MessageIdentity::Id(_) => self.identities.claim_id(sound.key, claim),
         }
     }
+}
+
+/// Whether a record speaks of an enterprise: a report is of one, a carrier's message names several.
+pub fn concerns(record: &Record<'_>, enterprise: &str) -> bool {
+    if !matches!(record.sender, Sender::Carrier(_)) {
+        return record.enterprise == enterprise;
+    }
+    let of = |sound: Box<Sound>| match sound.message {
+        Message::Carrier(message) => message.records.iter().any(|said| said.enterprise == enterprise),
+        Message::Report(_) => false,
+    };
+    sound(record).is_some_and(of)
 }
 
 fn sound(record: &Record<'_>) -> Option<Box<Sound>> {

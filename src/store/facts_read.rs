@@ -67,6 +67,13 @@ impl Tail {
         Ok(())
     }
 
+    /// The facts of one enterprise and product, from these messages alone; without what was refused.
+    pub fn voucher_facts(&self, wanted: &Wanted) -> Result<VoucherFacts, StoreError> {
+        let mut facts = VoucherFacts::default();
+        add_tail(&mut facts, self, wanted, &ranges(&wanted.enterprise, &wanted.product, wanted.days))?;
+        Ok(facts)
+    }
+
     fn range(&self, from: &[u8], until: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let key = |record: &[usize; 3]| &self.bytes[record[0]..record[1]];
         let begin = self.records.partition_point(|record| key(record) < from);

@@ -65,7 +65,7 @@ pub fn scan<D: Disk>(
 }
 
 /// As `scan`, and shows the tree after every leaf.
-pub(crate) fn scan_tree<D: Disk>(
+pub fn scan_tree<D: Disk>(
     disk: &D,
     dir: &Path,
     from: LogPosition,

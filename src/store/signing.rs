@@ -92,6 +92,11 @@ impl ServiceKeys {
         Ok(ServiceKeys(Arc::new(Shared { path, held })))
     }
 
+    /// Whether there are keys in `dir`; opening would make some.
+    pub fn exist(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     /// Puts a new key in the place of the one that signs, whose private part is forgotten. Gives the new key's id.
     pub fn rotate(dir: &Path, now: DateTime<Utc>) -> Result<String, KeyError> {
         ServiceKeys::open(dir)?;
@@ -136,11 +141,9 @@ impl ServiceKeys {
     }
 
     /// A compact JWS without its payload (RFC 7515, appendix F), with more members of its protected header.
-    pub fn sign_detached(&self, payload: &[u8], mut header: Map<String, Value>) -> String {
+    pub fn sign_detached(&self, payload: &[u8], header: Map<String, Value>) -> String {
         let keys = self.now();
-        header.insert("alg".into(), json!("EdDSA"));
-        header.insert("kid".into(), json!(key_id(&keys.signing.verifying_key())));
-        let protected = URL_SAFE_NO_PAD.encode(Value::Object(header).to_string());
+        let protected = protected_header(&key_id(&keys.signing.verifying_key()), header);
         let signature = keys.signing.sign(format!("{protected}.{}", URL_SAFE_NO_PAD.encode(payload)).as_bytes());
         format!("{protected}..{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
     }
@@ -149,6 +152,13 @@ impl ServiceKeys {
         let keys = self.now();
         (keys.signing.sign(message).to_bytes(), keys.signing.verifying_key())
     }
+}
+
+/// The protected header of a JWS, encoded.
+pub fn protected_header(kid: &str, mut header: Map<String, Value>) -> String {
+    header.insert("alg".into(), json!("EdDSA"));
+    header.insert("kid".into(), json!(kid));
+    URL_SAFE_NO_PAD.encode(Value::Object(header).to_string())
 }
 
 /// A detached JWS with its payload put in; `None` if it is none.

@@ -5,6 +5,7 @@ pub mod connected;
 pub mod gateways;
 pub mod lists;
 pub mod outlooks;
+pub mod pack;
 pub mod proof;
 pub mod push;
 pub mod quarantine;

@@ -25,6 +25,7 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/vouchers/{id}/judge"),
     ("GET", "/api/v1/vouchers/{id}/result"),
     ("GET", "/api/v1/vouchers/{id}/result.jws"),
+    ("GET", "/api/v1/vouchers/{id}/pack"),
     ("GET", "/api/v1/vouchers/{id}/results"),
     ("GET", "/api/v1/vouchers/{id}/outlook"),
     ("GET", "/api/v1/outlooks"),
@@ -60,6 +61,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/vouchers/{id}/judge", post(api::vouchers::judge))
         .route("/api/v1/vouchers/{id}/result", get(api::results::newest))
         .route("/api/v1/vouchers/{id}/result.jws", get(api::results::jws))
+        .route("/api/v1/vouchers/{id}/pack", get(api::pack::pack))
         .route("/api/v1/vouchers/{id}/results", get(api::results::of_voucher))
         .route("/api/v1/vouchers/{id}/outlook", get(api::outlooks::one))
         .route("/api/v1/outlooks", get(api::outlooks::list))

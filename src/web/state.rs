@@ -24,6 +24,8 @@ pub struct WebParts {
     pub clock: Clock,
     pub keys: ServiceKeys,
     pub limits: RequestLimits,
+    /// Held while an evidence pack is made.
+    pub packing: tokio::sync::Mutex<()>,
     /// How long refused messages are kept.
     pub quarantine_keep_days: u64,
     /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.

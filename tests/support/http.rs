@@ -22,6 +22,13 @@ pub fn get(url: &str, key: &str) -> Answer {
     answer(request("GET", url, key, &[]).body(()).unwrap()).unwrap()
 }
 
+/// A body that is no text.
+pub fn get_bytes(url: &str, key: &str) -> Vec<u8> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+    let mut response = ureq::Agent::new_with_config(config).run(request("GET", url, key, &[]).body(()).unwrap()).unwrap();
+    response.body_mut().read_to_vec().unwrap()
+}
+
 /// Content-Type is JSON unless another is given.
 pub fn post(url: &str, key: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
     try_post(url, key, body, headers).unwrap()

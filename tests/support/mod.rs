@@ -242,6 +242,10 @@ impl Site {
         http::get(&format!("{}{path}", self.service.http), key)
     }
 
+    pub fn get_bytes(&self, path: &str, key: &str) -> Vec<u8> {
+        http::get_bytes(&format!("{}{path}", self.service.http), key)
+    }
+
     /// Pushes reports and gives the results, one per report.
     pub fn push(&self, key: &str, reports: &[Value]) -> Vec<Value> {
         let answer = self.post("/api/v1/reports", key, &json!(reports));
