@@ -11,7 +11,7 @@ use store::{ApiKey, KeyRole};
 use crate::config::Config;
 use crate::offline::{self, JudgeOptions};
 use crate::quarantine::{self, QuarantineCommand};
-use crate::{demo, pack, sensitivity, serve, tls};
+use crate::{demo, pack, sensitivity, serve, spot_check, tls};
 
 #[derive(Parser)]
 #[command(name = "shangyun", version, about = "Shangyun Monitor 上云监测: monitors cloud adoption and judges service vouchers")]
@@ -62,6 +62,8 @@ enum Command {
         #[arg(long, value_name = "JWKS")]
         keys: Option<PathBuf>,
     },
+    /// Say which vouchers to check on site: by risk × amount, and a share drawn by the seed
+    SpotCheck(SpotCheckArgs),
     /// Facts from the log
     #[command(subcommand)]
     Tally(TallyCommand),
@@ -140,6 +142,22 @@ struct JudgeArgs {
     sensitivity: bool,
 }
 
+#[derive(Args)]
+struct SpotCheckArgs {
+    /// Any text: the same one draws the same vouchers
+    #[arg(long, value_name = "TEXT")]
+    seed: String,
+    /// Places on the list
+    #[arg(long, value_name = "N")]
+    count: u64,
+    /// Only vouchers of this issuance period
+    #[arg(long, value_name = "ID")]
+    period: Option<String>,
+    /// Print the list as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 const NO: u8 = 1;
 const WRONG_USE: u8 = 2;
 
@@ -208,6 +226,10 @@ fn run_command(cli: Cli) -> Result<bool> {
         }
         Command::Pack { voucher, sequence, out } => runtime.block_on(pack::make(&load()?, &voucher, sequence, out)).map(|()| true),
         Command::Verify { file, keys } => pack::verify(&file, keys.as_deref(), load),
+        Command::SpotCheck(SpotCheckArgs { seed, count, period, json }) => {
+            let asked = monitor::SpotCheckAsked { seed, period, count };
+            runtime.block_on(spot_check::run(&load()?, &asked, json)).map(|()| true)
+        }
         Command::Tally(TallyCommand::Rebuild) => runtime.block_on(offline::rebuild_tally(&load()?)),
         Command::Log(LogCommand::Verify { since }) => runtime.block_on(offline::verify_log(&load()?, since.as_deref())),
         Command::Log(LogCommand::Head) => runtime.block_on(offline::print_head(&load()?)),

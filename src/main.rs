@@ -12,6 +12,7 @@ mod quarantine;
 mod sensitivity;
 mod serve;
 mod settings;
+mod spot_check;
 mod tls;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ pub mod claim_place;
 pub mod clock;
 pub mod columns;
 pub mod consortium;
+pub mod credit;
 pub mod derived;
 pub mod devices;
 pub mod diff;
@@ -22,10 +23,12 @@ pub mod index;
 pub mod judge;
 pub mod money;
 mod notes;
+pub mod outcome;
 pub mod outliers;
 pub mod outlook;
 pub mod policy_file;
 pub mod publicity;
+pub mod quality;
 pub mod queue;
 pub mod reasons;
 pub mod refusals;
@@ -34,8 +37,10 @@ pub mod result;
 pub mod rulebook;
 pub mod sensitivity;
 pub mod slice;
+pub mod spot_check;
 pub mod usage;
 mod verdict;
+pub mod week;
 pub mod window;
 
 #[cfg(test)]
@@ -48,6 +53,8 @@ mod device_tests;
 mod finding_tests;
 #[cfg(test)]
 mod formal_tests;
+#[cfg(test)]
+mod inspection_tests;
 #[cfg(test)]
 mod judge_tests;
 #[cfg(test)]

@@ -113,6 +113,27 @@ codes! {
     }
 }
 
+codes! {
+    /// What a spot check (抽查) found.
+    SpotOutcome {
+        Confirmed "confirmed" "属实";
+        Deviating "deviating" "有出入";
+        Fraud "fraud" "骗补";
+    }
+}
+
+codes! {
+    /// What can be wrong with an outcome that is to be recorded.
+    OutcomeFaultCode {
+        NotAnObject "not_an_object" "应为一个 JSON 对象";
+        UnknownField "unknown_field" "没有这个字段";
+        Outcome "outcome" "结论应为 confirmed（属实）、deviating（有出入）或 fraud（骗补）";
+        Note "note" "情况说明应为 1 至 2000 个字符，除换行外不含控制字符";
+        On "on" "抽查日期应为 YYYY-MM-DD，不早于申请日，不晚于今天";
+        Corrects "corrects" "更正的应是这张服务券一条尚未被更正的抽查结论的编号";
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

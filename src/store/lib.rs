@@ -40,9 +40,11 @@ mod sealed;
 mod segments;
 mod sequence_rows;
 mod signing;
+mod spot_checks;
 mod sql;
 mod touched;
 mod verify;
+mod week_rows;
 
 #[cfg(test)]
 mod fact_tests;
@@ -82,5 +84,6 @@ pub use scan::{DamagedBlocks, Scanned, Stretch, TornTail, scan, scan_tree};
 pub use seal::{SealError, SealedSegment, seal_next};
 pub use sequence_rows::GatewaySequences;
 pub use signing::{KeyError, ServiceKeys, protected_header, with_payload};
+pub use spot_checks::{CorrectionFault, NewOutcome};
 pub use sql::{Store, StoreError};
 pub use verify::{Finding, Verified, verify_log};

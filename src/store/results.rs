@@ -174,7 +174,7 @@ fn stored(row: &SqliteRow) -> Result<StoredResult, StoreError> {
     })
 }
 
-fn instant(us: i64) -> Result<DateTime<Utc>, StoreError> {
+pub(crate) fn instant(us: i64) -> Result<DateTime<Utc>, StoreError> {
     DateTime::from_timestamp_micros(us).ok_or_else(|| StoreError::stored("instant", us))
 }
 

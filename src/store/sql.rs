@@ -25,6 +25,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_results.sql"),
     include_str!("schema_block_days.sql"),
     include_str!("schema_seals.sql"),
+    include_str!("schema_spot_checks.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] =
     &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod connected;
 pub mod gateways;
+pub mod inspect;
 pub mod lists;
 pub mod outlooks;
 pub mod pack;

@@ -1,6 +1,7 @@
 //! The pages, in Chinese, rendered here; everything works without JavaScript.
 
 mod evidence_text;
+pub mod inspect;
 pub mod list;
 pub mod outlooks;
 pub mod voucher;

@@ -36,6 +36,12 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/publicity"),
     ("GET", "/api/v1/pilots"),
     ("GET", "/api/v1/counters"),
+    ("GET", "/api/v1/quality"),
+    ("GET", "/api/v1/suppliers/{id}/quality"),
+    ("GET", "/api/v1/suppliers/{id}/credit"),
+    ("GET", "/api/v1/spot-checks"),
+    ("GET", "/api/v1/spot-checks/{voucher}/outcomes"),
+    ("POST", "/api/v1/spot-checks/{voucher}/outcome"),
     ("GET", "/api/v1/quarantine"),
     ("POST", "/api/v1/quarantine/replay"),
     ("GET", "/api/v1/quarantine/{position}"),
@@ -75,6 +81,12 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/counters", get(api::lists::counters))
         .route("/api/v1/keys", get(api::proof::keys))
         .route("/api/v1/log/head", get(api::proof::head))
+        .route("/api/v1/quality", get(api::inspect::quality_of_all))
+        .route("/api/v1/suppliers/{id}/quality", get(api::inspect::quality_of_one))
+        .route("/api/v1/suppliers/{id}/credit", get(api::inspect::credit))
+        .route("/api/v1/spot-checks", get(api::inspect::spot_checks))
+        .route("/api/v1/spot-checks/{voucher}/outcomes", get(api::inspect::outcomes))
+        .route("/api/v1/spot-checks/{voucher}/outcome", post(api::inspect::record_outcome))
         .route("/api/v1/quarantine", get(api::quarantine::list))
         .route("/api/v1/quarantine/replay", post(api::quarantine::replay_many))
         .route("/api/v1/quarantine/{position}", get(api::quarantine::one))
@@ -91,6 +103,9 @@ pub fn router(state: WebState) -> Router {
         .route("/outlooks", get(pages::outlooks::page))
         .route("/vouchers/{id}/results/{sequence}", get(pages::voucher::older))
         .route("/vouchers/{id}/judge", post(pages::voucher::judge))
+        .route("/quality", get(pages::inspect::quality))
+        .route("/suppliers/{id}/credit", get(pages::inspect::credit))
+        .route("/spot-checks", get(pages::inspect::spot_checks))
         .layer(from_fn_with_state(state.clone(), pages::only_on_loopback))
         .route("/static/{file}", get(pages::static_file));
     Router::new()

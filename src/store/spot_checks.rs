@@ -1,0 +1,144 @@
+//! Outcomes of spot checks: append-only; a correction is a row of its own that names the one whose place it takes.
+
+use policy::calendar::{Instant, read_day};
+use policy::credit::OutcomeRow;
+use policy::reasons::SpotOutcome;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::results::instant;
+use crate::sql::{Store, StoreError};
+
+/// An outcome that is to be recorded, checked as far as it can be without the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewOutcome {
+    pub voucher: String,
+    pub supplier: String,
+    pub outcome: SpotOutcome,
+    pub note: String,
+    pub on: policy::calendar::Day,
+    pub corrects: Option<i64>,
+    pub recorded_at: Instant,
+    pub recorded_by: String,
+}
+
+/// Why a correction cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CorrectionFault {
+    #[error("the voucher has no outcome of this number")]
+    Unknown,
+    #[error("another outcome corrects it already: correct that one")]
+    Corrected,
+}
+
+const COLUMNS: &str = "number, voucher, supplier, outcome, note, checked_on, corrects, recorded_at, recorded_by";
+
+impl Store {
+    /// Adds an outcome, durably.
+    pub async fn add_outcome(&self, new: &NewOutcome) -> Result<Result<OutcomeRow, CorrectionFault>, StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(corrects) = new.corrects {
+            let known = sqlx::query("SELECT 1 FROM spot_check_outcome WHERE number = ? AND voucher = ?").bind(corrects).bind(&new.voucher);
+            if known.fetch_optional(&mut *transaction).await?.is_none() {
+                return Ok(Err(CorrectionFault::Unknown));
+            }
+            let corrected = sqlx::query("SELECT 1 FROM spot_check_outcome WHERE corrects = ?").bind(corrects);
+            if corrected.fetch_optional(&mut *transaction).await?.is_some() {
+                return Ok(Err(CorrectionFault::Corrected));
+            }
+        }
+        let sql = format!(
+            "INSERT INTO spot_check_outcome (voucher, supplier, outcome, note, checked_on, corrects, recorded_at, recorded_by)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING {COLUMNS}"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&new.voucher)
+            .bind(&new.supplier)
+            .bind(new.outcome.code())
+            .bind(&new.note)
+            .bind(new.on.to_string())
+            .bind(new.corrects)
+            .bind(new.recorded_at.timestamp_micros())
+            .bind(&new.recorded_by)
+            .fetch_one(&mut *transaction)
+            .await?;
+        let added = outcome(&row)?;
+        transaction.commit().await?;
+        Ok(Ok(added))
+    }
+
+    /// All outcomes, in order of their numbers; of one voucher if it is named.
+    pub async fn outcomes(&self, voucher: Option<&str>) -> Result<Vec<OutcomeRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM spot_check_outcome WHERE ?1 IS NULL OR voucher = ?1 ORDER BY number");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(voucher).fetch_all(&self.readers).await?.iter().map(outcome).collect()
+    }
+}
+
+fn outcome(row: &SqliteRow) -> Result<OutcomeRow, StoreError> {
+    let (code, on): (String, String) = (row.try_get("outcome")?, row.try_get("checked_on")?);
+    let known = SpotOutcome::ALL.iter().find(|outcome| outcome.code() == code);
+    Ok(OutcomeRow {
+        number: row.try_get("number")?,
+        voucher: row.try_get("voucher")?,
+        supplier: row.try_get("supplier")?,
+        outcome: *known.ok_or_else(|| StoreError::stored("outcome", code))?,
+        note: row.try_get("note")?,
+        on: read_day(&on).ok_or_else(|| StoreError::stored("day", on))?,
+        corrects: row.try_get("corrects")?,
+        recorded_at: instant(row.try_get("recorded_at")?)?,
+        recorded_by: row.try_get("recorded_by")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use policy::calendar::Day;
+
+    fn new(voucher: &str, corrects: Option<i64>) -> NewOutcome {
+        NewOutcome {
+            voucher: voucher.to_string(),
+            supplier: "S-1".to_string(),
+            outcome: SpotOutcome::Fraud,
+            note: "现场无此设备".to_string(),
+            on: Day::default(),
+            corrects,
+            recorded_at: DateTime::from_timestamp(1_572_900_000, 0).unwrap(),
+            recorded_by: "省厅".to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outcome_is_corrected_once_by_one_of_the_same_voucher() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let first = store.add_outcome(&new("V-1", None)).await.unwrap().unwrap();
+        assert_eq!(store.add_outcome(&new("V-2", Some(first.number))).await.unwrap(), Err(CorrectionFault::Unknown));
+        assert_eq!(store.add_outcome(&new("V-1", Some(first.number + 1))).await.unwrap(), Err(CorrectionFault::Unknown));
+        let second = store.add_outcome(&new("V-1", Some(first.number))).await.unwrap().unwrap();
+        assert_eq!(store.add_outcome(&new("V-1", Some(first.number))).await.unwrap(), Err(CorrectionFault::Corrected));
+        assert_eq!(store.outcomes(None).await.unwrap(), [first, second.clone()]);
+        assert_eq!(store.outcomes(Some("V-2")).await.unwrap(), []);
+        assert_eq!(second.note, "现场无此设备");
+    }
+
+    #[tokio::test]
+    async fn the_database_itself_refuses_to_change_replace_or_delete_an_outcome() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        store.add_outcome(&new("V-1", None)).await.unwrap().unwrap();
+        store.add_outcome(&new("V-1", Some(1))).await.unwrap().unwrap();
+        let before = store.outcomes(None).await.unwrap();
+        for statement in [
+            "UPDATE spot_check_outcome SET outcome = 'confirmed'",
+            "DELETE FROM spot_check_outcome",
+            "INSERT OR REPLACE INTO spot_check_outcome VALUES (1, 'V-1', 'S-1', 'confirmed', '', '2019-11-05', NULL, 0, '')",
+            "INSERT OR REPLACE INTO spot_check_outcome VALUES (9, 'V-1', 'S-1', 'confirmed', '', '2019-11-05', 1, 0, '')",
+        ] {
+            let error = sqlx::query(statement).execute(&store.writer).await.unwrap_err().to_string();
+            assert!(error.contains("an outcome"), "{statement}: {error}");
+        }
+        assert_eq!(store.outcomes(None).await.unwrap(), before);
+    }
+}
