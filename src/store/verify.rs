@@ -177,4 +177,42 @@ mod tests {
         let findings = case.findings();
         assert!(matches!(&findings[..], [Finding::Head(HeadError::Signature), Finding::Damaged { .. }]), "{findings:?}");
     }
+
+    /// Another log in the place of the one there was, each block right by itself.
+    fn forge(case: &Case, received: impl Iterator<Item = i64>) {
+        std::fs::remove_dir_all(case.log()).unwrap();
+        let options = LogOptions { segment_bytes: 4096, grow_bytes: 1024 };
+        let (mut log, _) = Log::open(OsDisk, &case.log(), options, LogPosition::default(), |_| {}).unwrap();
+        for received_at_us in received {
+            let mut builder = BlockBuilder::default();
+            let sender = Sender::Gateway("g".into());
+            builder.push(&Record { sender, enterprise: "e".into(), vouched: Vouched::Token, received_at_us, body: &[b'x'; 200] });
+            log.append(builder).unwrap();
+        }
+    }
+
+    #[test]
+    fn whatever_stands_in_the_place_of_the_log_is_found_by_one_head_that_was_kept() {
+        let mut case = case();
+        // Who can write the log can also take the heads out of the database: one over 30 blocks was kept elsewhere.
+        case.notes = vec![case.notes[2].clone()];
+        let said = |case: &Case| case.findings().iter().map(ToString::to_string).collect::<String>();
+        forge(&case, 1..=40);
+        assert_eq!(said(&case), "", "the same log again");
+        forge(&case, (1..=30).chain(200..=230));
+        assert_eq!(said(&case), "", "what came after that head is not proved by it");
+        let other: [(&str, Vec<i64>); 5] = [
+            ("deleted", (1..=40).filter(|i| *i != 7).collect()),
+            ("edited", (1..=40).map(|i| if i == 7 { 1000 } else { i }).collect()),
+            ("reordered", (1..=40).map(|i| [i, 8, 7][usize::from(i == 7) + 2 * usize::from(i == 8)]).collect()),
+            ("forked", (1..=20).chain(100..=120).collect()),
+            ("begun elsewhere", (0..=40).collect()),
+        ];
+        for (what, received) in other {
+            forge(&case, received.into_iter());
+            assert!(said(&case).contains("over 30 blocks has another root"), "{what}: {}", said(&case));
+        }
+        forge(&case, 1..=29);
+        assert!(said(&case).contains("says 30 blocks, the log has 29: it was cut"), "shorter and consistent: {}", said(&case));
+    }
 }
