@@ -35,10 +35,6 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
 
-    pub fn conflict(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::CONFLICT, detail)
-    }
-
     pub fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
