@@ -28,11 +28,7 @@ pub fn concerned(before: &Register, now: &Register) -> BTreeSet<String> {
     reached.suppliers.extend(changed(&before.suppliers, &now.suppliers).map(String::as_str));
     reached.products.extend(changed(&before.products, &now.products).map(String::as_str));
     reached.periods.extend(changed(&before.periods, &now.periods).map(String::as_str));
-    for pilot in changed(&before.pilots, &now.pilots) {
-        reached.pilots.insert(pilot);
-        let rows = [before, now].into_iter().filter_map(|register| register.pilots.get(pilot));
-        reached.suppliers.extend(rows.flat_map(|pilot| &pilot.members).map(String::as_str));
-    }
+    reached.pilots.extend(changed(&before.pilots, &now.pilots).map(String::as_str));
     reached.enterprises.extend(changed(&before.enterprises, &now.enterprises).map(String::as_str));
     reached.enterprises.extend(changed(&before.lines, &now.lines).map(|(enterprise, _)| enterprise.as_str()));
     reached.quotas.extend(changed(&before.quotas, &now.quotas).map(|(party, period)| (party.as_str(), period.as_str())));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use policy::calendar::{Day, Instant, day_of, day_start};
+use policy::calendar::{Day, Instant, day_of, day_start, minute_end};
 use policy::register::{Register, Voucher};
 
 use crate::concerned::concerned;
@@ -111,7 +111,7 @@ fn turns(register: &Register, now: Instant) -> BTreeMap<Instant, BTreeSet<String
     let mut turns: BTreeMap<Instant, BTreeSet<String>> = BTreeMap::new();
     let deadline = |voucher: &Voucher| {
         let period = register.periods.get(voucher.period.as_ref()?)?;
-        Some(period.redeem_to + TimeDelta::microseconds(1))
+        Some(minute_end(period.redeem_to) + TimeDelta::microseconds(1))
     };
     for voucher in register.vouchers.values() {
         for at in [voucher.redeem_at, deadline(voucher)].into_iter().flatten().filter(|at| *at > now) {

@@ -26,6 +26,12 @@ pub fn day_start(day: Day) -> Instant {
     day.and_time(chrono::NaiveTime::MIN).and_utc() - TimeDelta::seconds(i64::from(SHANGHAI_OFFSET_S))
 }
 
+/// The last instant of its minute: what is announced to the minute includes that minute (R9).
+pub fn minute_end(at: Instant) -> Instant {
+    let minute = at.timestamp_micros().div_euclid(60_000_000);
+    DateTime::from_timestamp_micros(minute * 60_000_000 + 59_999_999).unwrap_or(at)
+}
+
 /// RFC 3339 with the offset `+08:00`, seconds, and as many places as needed.
 pub fn show_instant(at: Instant) -> String {
     at.with_timezone(&shanghai()).to_rfc3339_opts(SecondsFormat::AutoSi, false)

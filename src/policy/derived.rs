@@ -19,10 +19,6 @@ pub struct Derived {
     pub quotas: BTreeMap<String, Taken>,
     /// Contracts of the same catalogue row that were applied for before (R20).
     pub peers: Peers,
-    /// What the voucher's pilot has done in the period (R44).
-    pub pilot: Option<PilotWork>,
-    /// Pilots in which the voucher's supplier takes part (R45).
-    pub supplier_pilots: Vec<String>,
 }
 
 /// What vouchers take together.
@@ -49,16 +45,6 @@ pub struct Spread {
     pub median: Decimal,
     #[serde(serialize_with = "shown", deserialize_with = "decimal")]
     pub deviation: Decimal,
-}
-
-/// The consortium's counters in one period.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PilotWork {
-    /// Enterprises with a voucher of the pilot.
-    pub served: u64,
-    /// Of these, enterprises that have products of every member.
-    pub served_jointly: u64,
-    pub benchmark: bool,
 }
 
 fn shown<S: Serializer>(figure: &Decimal, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use crate::calendar::Day;
 use crate::clock;
 use crate::devices::DevicesWeighed;
+use crate::duplicates;
 use crate::facts::VoucherFacts;
 use crate::judge::Case;
+use crate::outliers;
 use crate::reasons::{ClockFault, FindingCode};
 use crate::register::{Register, Voucher};
 use crate::result::Finding;
@@ -68,9 +70,33 @@ pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage_de
             same_product(register, voucher).into_iter().map(|other| json!({"voucher": other.id, "product": other.product})).collect();
         findings.extend(finding(FindingCode::SharedUsage, "R3", shared).map(Found::from));
     }
+    findings.extend(finding(FindingCode::DuplicateContent, "R3", duplicate_content(case)).map(Found::from));
+    findings.extend(finding(FindingCode::ContractAmountOutlier, "R20", amount_outliers(case)).map(Found::from));
     findings.extend(identity_conflicts(facts).map(Found::from));
     findings.extend(gateway_clocks(facts, window, rulebook.parameters.future_skew_s_max));
     findings
+}
+
+fn duplicate_content(case: &Case<'_>) -> Vec<Value> {
+    let told = |duplicate: &duplicates::Duplicate<'_>| {
+        json!({
+            "voucher": duplicate.voucher, "function_modules": duplicate.function_modules, "contract": duplicate.contract,
+            "devices": duplicate.devices,
+        })
+    };
+    duplicates::of(case.register, case.voucher).iter().map(told).collect()
+}
+
+fn amount_outliers(case: &Case<'_>) -> Vec<Value> {
+    let above = outliers::compare(case).into_iter().filter(|compared| compared.above);
+    let told = above.map(|compared| {
+        let outliers::Compared { figure, observed, spread, score, .. } = compared;
+        json!({
+            "figure": figure.code(), "observed": format!("{observed:.2}"), "contracts": spread.count,
+            "median": format!("{:.2}", spread.median), "deviation": format!("{:.2}", spread.deviation), "score": score,
+        })
+    });
+    told.collect()
 }
 
 /// By sender: under how many identities other content came after what was accepted. Where it lies in the quarantine is not said:

@@ -166,7 +166,7 @@ fn cost_lines(voucher: &Voucher) -> Check {
 }
 
 /// A contract's number as one reads it aloud: no blanks or dashes, capital letters, full-width forms made plain.
-fn contract_identity(number: &str) -> String {
+pub(crate) fn contract_identity(number: &str) -> String {
     let plain = number.chars().map(|c| match c {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(c as u32 - 0xFEE0).unwrap_or(c),
         other => other,

@@ -2,19 +2,21 @@
 
 use crate::amount::{AmountWorking, Terms};
 use crate::calendar::show_instant;
+use crate::derived::Taken;
 use crate::formal::{formal, pass_if};
 use crate::judge::Case;
 use crate::money::Yuan;
 use crate::reasons::Outcome;
-use crate::register::{ProductClass, Quota};
+use crate::register::{ProductClass, Quota, Voucher};
 use crate::result::Check;
+use crate::rules::clause_of;
 
 pub fn checks(case: &Case<'_>, terms: Option<Terms<'_>>, amount: Option<&AmountWorking>) -> Vec<Check> {
     let mut checks = match (terms, amount) {
         (Some(terms), Some(amount)) => vec![share(case, terms, amount), row_cap(terms, amount), enterprise_cap(amount)],
         _ => ["R22", "R23", "R24"]
             .into_iter()
-            .map(|rule| formal(rule, "四(四)2-3", Outcome::Unknown).text("登记信息或目录中没有该应用产品，无法计算金额。"))
+            .map(|rule| formal(rule, clause_of(rule), Outcome::Unknown).text("登记信息或目录中没有该应用产品，无法计算金额。"))
             .collect(),
     };
     checks.extend([
@@ -22,7 +24,7 @@ pub fn checks(case: &Case<'_>, terms: Option<Terms<'_>>, amount: Option<&AmountW
         versions(case),
         bonus(case, amount),
         quotas(case, amount),
-        pilot_pool(case),
+        pilot_pool(case, amount),
         paid(case, terms),
         proofs(case),
     ]);
@@ -106,62 +108,132 @@ fn versions(case: &Case<'_>) -> Check {
         ))
 }
 
-/// R27: both readings are shown.
+/// R27: both readings are shown. Due once to an enterprise, with the first of its vouchers that is redeemed.
 fn bonus(case: &Case<'_>, amount: Option<&AmountWorking>) -> Check {
     let check = |outcome| formal("R27", "四(四)5", outcome).by_parameter();
     let enterprise = case.register.enterprises.get(&case.voucher.enterprise);
     let stated = enterprise.map(|enterprise| (enterprise.conformance, enterprise.conformance_funded));
-    match (stated, amount.and_then(|amount| amount.bonus)) {
-        (_, Some(bonus)) => check(Outcome::Pass).figures(bonus.outside_cap, bonus.due).text(format!(
-            "企业已通过贯标且未获省级贯标奖补：不计入累计上限为 {} 元，计入为 {} 元；规则手册取{}计入，即 {} 元，每家企业一次。",
-            bonus.outside_cap,
-            bonus.inside_cap,
-            if case.rulebook.parameters.bonus_in_limit { "" } else { "不" },
-            bonus.due
-        )),
-        (Some((Some(false), _)), None) => check(Outcome::NotApplicable).text("企业未通过两化融合管理体系贯标，没有一次性奖励。"),
-        (Some((Some(true), Some(true))), None) => check(Outcome::NotApplicable).text("企业已获得省级贯标奖补资金，不再给予一次性奖励。"),
-        _ => check(Outcome::Unknown).text("没有登记企业是否通过贯标、是否已获省级贯标奖补，无法判断一次性奖励。"),
+    let bonus = match (stated, amount.and_then(|amount| amount.bonus)) {
+        (_, Some(bonus)) => bonus,
+        (Some((Some(false), _)), None) => {
+            return check(Outcome::NotApplicable).text("企业未通过两化融合管理体系贯标，没有一次性奖励。");
+        }
+        (Some((Some(true), Some(true))), None) => {
+            return check(Outcome::NotApplicable).text("企业已获得省级贯标奖补资金，不再给予一次性奖励。");
+        }
+        _ => return check(Outcome::Unknown).text("没有登记企业是否通过贯标、是否已获省级贯标奖补，无法判断一次性奖励。"),
+    };
+    let readings = format!(
+        "企业已通过贯标且未获省级贯标奖补：不计入累计上限为 {} 元，计入为 {} 元；规则手册取{}计入，即 {} 元，每家企业一次",
+        bonus.outside_cap,
+        bonus.inside_cap,
+        if case.rulebook.parameters.bonus_in_limit { "" } else { "不" },
+        bonus.due
+    );
+    match bonus_carrier(case) {
+        None => {
+            check(Outcome::Pass).figures(bonus.outside_cap, Yuan::ZERO).text(format!("{readings}；企业尚无服务券申请兑现，目前不应发放。"))
+        }
+        Some(carrier) if carrier.id == case.voucher.id => {
+            check(Outcome::Pass).figures(bonus.outside_cap, bonus.due).text(format!("{readings}；随本券兑现发放。"))
+        }
+        Some(carrier) => check(Outcome::NotApplicable)
+            .figures(bonus.outside_cap, Yuan::ZERO)
+            .text(format!("{readings}；随服务券 {} 兑现发放，本券不再发放。", carrier.id)),
     }
 }
 
-/// R28: a quota smaller than the voucher fails; what is left of it only the redemption platform knows.
+/// The first voucher of the enterprise, in whatever period, whose redemption was asked for and not refused.
+fn bonus_carrier<'a>(case: &Case<'a>) -> Option<&'a Voucher> {
+    let asked = |voucher: &&Voucher| voucher.status.takes_from_cap() && voucher.redeem_at.is_some_and(|at| at <= case.as_of);
+    case.register.vouchers_of(&case.voucher.enterprise).filter(asked).min_by_key(|voucher| (voucher.redeem_at, &voucher.id))
+}
+
+/// A quota beside what vouchers before this one take of it.
+struct QuotaLeft<'a> {
+    quota: &'a Quota,
+    taken: Taken,
+    left: Yuan,
+}
+
+impl QuotaLeft<'_> {
+    fn said(&self) -> String {
+        let QuotaLeft { quota, taken, left } = self;
+        format!("{} 额度 {} 元，在先的 {} 张占用 {} 元，余 {left} 元", quota.party, quota.amount, taken.vouchers, taken.amount)
+    }
+}
+
+fn quota_left<'a>(case: &Case<'a>, party: &str, period: &str) -> Option<QuotaLeft<'a>> {
+    let quota = case.register.quotas.get(&(party.to_string(), period.to_string()))?;
+    let derived = case.register.derived_for(case.voucher);
+    let taken = derived.and_then(|derived| derived.quotas.get(party)).copied().unwrap_or_default();
+    Some(QuotaLeft { quota, taken, left: quota.amount.saturating_sub(taken.amount) })
+}
+
+/// R28: V ≤ what is left of the city's and of the supplier's quota when it is the voucher's turn.
 fn quotas(case: &Case<'_>, amount: Option<&AmountWorking>) -> Check {
     let check = |outcome| formal("R28", "七(三)、五(一)1", outcome);
     let Some(amount) = amount else { return check(Outcome::Unknown).text("没有登记应用产品，无法核对额度。") };
     let Some(period) = &case.voucher.period else {
         return check(Outcome::Unknown).text("服务券没有登记发放周期，无法核对额度。");
     };
-    let quota = |party: Option<&String>| party.and_then(|party| case.register.quotas.get(&(party.clone(), period.clone())));
-    let city = quota(case.register.enterprises.get(&case.voucher.enterprise).map(|enterprise| &enterprise.city));
-    let city = city.filter(|_| case.voucher.pilot.is_none());
-    let supplier = quota(case.register.products.get(&case.voucher.product).map(|product| &product.supplier));
-    let pool = quota(case.voucher.pilot.as_ref());
-    let known: Vec<&Quota> = [city, supplier, pool].into_iter().flatten().collect();
-    let Some(least) = known.iter().map(|quota| quota.amount).min() else {
-        return check(Outcome::Unknown).text("没有登记地市和供应商的额度。");
+    let pilot = case.voucher.pilot.is_some();
+    let city = case.register.enterprises.get(&case.voucher.enterprise).map(|enterprise| &enterprise.city).filter(|_| !pilot);
+    let supplier = case.register.products.get(&case.voucher.product).map(|product| &product.supplier);
+    let asked = [("地市", city), ("供应商", supplier)].into_iter().filter(|(name, _)| !pilot || *name == "供应商");
+    let mut known = Vec::new();
+    let mut said = Vec::new();
+    let mut complete = true;
+    for (name, party) in asked {
+        match party.and_then(|party| quota_left(case, party, period)) {
+            Some(quota) => {
+                said.push(format!("{name} {}", quota.said()));
+                known.push(quota);
+            }
+            None => {
+                complete = false;
+                said.push(format!("没有登记{name}的额度"));
+            }
+        }
+    }
+    let decided = amount.decided();
+    let said = format!("{}；本券 {decided} 元", said.join("；"));
+    let exempt = if pilot { "试点服务券不占用地市额度。" } else { "" };
+    let Some(least) = known.iter().map(|quota| quota.left).min() else {
+        return check(Outcome::Unknown).figures("≤额度余额", decided).text(format!("{said}，无法核对。{exempt}"));
     };
-    let listed = known.iter().map(|quota| format!("{} {} 元", quota.party, quota.amount)).collect::<Vec<_>>().join("、");
-    let fits = amount.decided() <= least;
-    check(if fits { Outcome::Unknown } else { Outcome::Fail }).figures(format!("≤{least}"), amount.decided()).text(format!(
-        "本期额度：{listed}；本券 {} 元{}。",
-        amount.decided(),
-        if fits { "，剩余额度须由服务平台核对" } else { "，超过额度" }
-    ))
+    let (outcome, judged) = match (decided <= least, complete) {
+        (false, _) => (Outcome::Fail, "超过余额"),
+        (true, true) => (Outcome::Pass, "不超过余额"),
+        (true, false) => (Outcome::Unknown, "不超过已登记的余额，其余须由服务平台核对"),
+    };
+    check(outcome).figures(format!("≤{least}"), decided).text(format!("{said}，{judged}。{exempt}"))
 }
 
-/// R29: pilot vouchers draw on the pilot's pool.
-fn pilot_pool(case: &Case<'_>) -> Check {
+/// R29: pilot vouchers draw on the pilot's pool, and only those of its enterprises do.
+fn pilot_pool(case: &Case<'_>, amount: Option<&AmountWorking>) -> Check {
     let check = |outcome| formal("R29", "五(六)24", outcome);
     let Some(id) = &case.voucher.pilot else { return check(Outcome::NotApplicable).text("不是试点示范服务券。") };
-    match case.register.pilots.get(id) {
-        None => check(Outcome::Unknown).text(format!("没有登记试点 {id}。")),
-        Some(pilot) => {
-            let member = pilot.enterprises.contains(&case.voucher.enterprise);
-            check(pass_if(member))
-                .figures("试点企业", if member { "是" } else { "否" })
-                .text(format!("服务券属于试点 {id}，不占用地市额度；企业{}该试点的企业名单中。", if member { "在" } else { "不在" }))
+    let Some(pilot) = case.register.pilots.get(id) else {
+        return check(Outcome::Unknown).text(format!("没有登记试点 {id}。"));
+    };
+    if !pilot.enterprises.contains(&case.voucher.enterprise) {
+        return check(Outcome::Fail).figures("试点企业", "否").text(format!("试点 {id} 的企业名单不包括本企业。"));
+    }
+    let pool = case.voucher.period.as_ref().and_then(|period| quota_left(case, id, period));
+    match (pool, amount) {
+        (Some(pool), Some(amount)) => {
+            let decided = amount.decided();
+            let fits = decided <= pool.left;
+            check(pass_if(fits)).figures(format!("≤{}", pool.left), decided).text(format!(
+                "试点 {}；本券 {decided} 元，{}，不占用地市额度。",
+                pool.said(),
+                if fits { "不超过余额" } else { "超过余额" }
+            ))
         }
+        _ => check(Outcome::Unknown)
+            .figures("试点企业", "是")
+            .text(format!("试点 {id} 的企业名单包括本企业，不占用地市额度；没有登记试点本期的额度或应用产品，无法核对余额。")),
     }
 }
 

@@ -124,7 +124,17 @@ fn r25_to_r29_pilots_and_quotas() {
             w.register.pilots.insert("T".to_string(), row);
         }
     };
-    assert_eq!((formal("R29", "P-6", listed("E-1")), formal("R29", "P-6", listed("E-2"))), (Pass, Fail));
+    assert_eq!((formal("R29", "P-6", listed("E-1")), formal("R29", "P-6", listed("E-2"))), (Unknown, Fail));
+    let pool = |amount: &'static str| {
+        move |w: &mut World, v: &mut Voucher| {
+            listed("E-1")(w, v);
+            v.period = Some("2019".to_string());
+            let row = Quota { party: "T".to_string(), period: "2019".to_string(), amount: yuan(amount) };
+            w.register.quotas.insert((row.party.clone(), row.period.clone()), row);
+        }
+    };
+    assert_eq!((formal("R29", "P-6", pool("80000")), formal("R29", "P-6", pool("79999.99"))), (Pass, Fail));
+    assert_eq!(formal("R28", "P-6", pool("1")), Unknown, "the pool is no quota of R28");
     assert_eq!(formal("R26", "P-6", |_, v| v.applied_at = at("2018-03-20T00:00:00+08:00")), Pass);
     assert_eq!(formal("R26", "P-6", |_, v| v.applied_at = at("2018-03-19T23:59:59+08:00")), Unknown);
     let award = |passed: Option<bool>, funded: Option<bool>| {
@@ -142,7 +152,19 @@ fn r25_to_r29_pilots_and_quotas() {
             w.register.quotas.insert((row.party.clone(), row.period.clone()), row);
         }
     };
-    assert_eq!((formal("R28", "P-6", quota("80000")), formal("R28", "P-6", quota("79999.99"))), (Unknown, Fail));
+    assert_eq!(
+        (formal("R28", "P-6", quota("80000")), formal("R28", "P-6", quota("79999.99"))),
+        (Unknown, Fail),
+        "the supplier's is missing"
+    );
+    let both = |city: &'static str, supplier: &'static str| {
+        formal("R28", "P-6", move |w, v| {
+            quota(city)(w, v);
+            let row = Quota { party: "S-1".to_string(), period: "2019".to_string(), amount: yuan(supplier) };
+            w.register.quotas.insert((row.party.clone(), row.period.clone()), row);
+        })
+    };
+    assert_eq!((both("80000", "80000"), both("80000", "79999.99"), both("79999.99", "80000")), (Pass, Fail, Fail));
 }
 
 #[test]
@@ -198,15 +220,38 @@ fn notes_on_scope_times_and_remarks() {
     assert_eq!(
         note("R9", "P-6", |w, v| {
             period(w, v);
-            v.applied_at = at("2019-07-01T09:00:00.000001+08:00");
+            v.applied_at = at("2019-07-01T09:00:59.999999+08:00");
+        }),
+        Pass,
+        "the announced minute is within"
+    );
+    assert_eq!(
+        note("R9", "P-6", |w, v| {
+            period(w, v);
+            v.applied_at = at("2019-07-01T09:01:00+08:00");
         }),
         Fail
+    );
+    assert_eq!(
+        note("R9", "P-6", |w, v| {
+            period(w, v);
+            w.register.periods.get_mut("2019").unwrap().announced_at = Some(at("2019-05-30T00:00:00+08:00"));
+        }),
+        Unknown,
+        "less than three days' notice"
     );
     assert_eq!(note("R10", "P-6", period), NotApplicable);
     assert_eq!(
         note("R10", "P-6", |w, v| {
             period(w, v);
-            w.as_of = at("2019-11-05T18:00:01+08:00");
+            w.as_of = at("2019-11-05T18:00:59.999999+08:00");
+        }),
+        NotApplicable
+    );
+    assert_eq!(
+        note("R10", "P-6", |w, v| {
+            period(w, v);
+            w.as_of = at("2019-11-05T18:01:00+08:00");
         }),
         Fail
     );

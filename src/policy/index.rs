@@ -7,7 +7,7 @@ use std::ops::Deref;
 use crate::amount::{EarlierVoucher, take_in_order};
 use crate::catalogue::Catalogue;
 use crate::claim_place::ClaimPlace;
-use crate::derived::{Derived, PilotWork, Taken};
+use crate::derived::{Derived, Taken};
 use crate::in_force::Versions;
 use crate::money::Yuan;
 use crate::outliers::{Peer, peers_of};
@@ -29,10 +29,6 @@ pub struct Indexed<R> {
     quotas: BTreeMap<(String, String), Vec<(ClaimPlace, Taken)>>,
     /// By catalogue row, in order of application.
     peers: BTreeMap<u8, Vec<Peer>>,
-    /// By (pilot, period).
-    pilots: BTreeMap<(String, String), PilotWork>,
-    /// By supplier: the pilots in which it takes part.
-    supplier_pilots: BTreeMap<String, Vec<String>>,
 }
 
 impl<R: Deref<Target = Register>> Indexed<R> {
@@ -46,8 +42,6 @@ impl<R: Deref<Target = Register>> Indexed<R> {
             shared_devices: shared_devices(&register),
             quotas: quotas(&register, &takes),
             peers: peers(&register),
-            pilots: pilots(&register),
-            supplier_pilots: supplier_pilots(&register),
             by_enterprise,
             takes,
             register,
@@ -89,16 +83,6 @@ impl<R: Deref<Target = Register>> Indexed<R> {
         before.checked_sub(1).and_then(|last| places.get(last)).map_or_else(Taken::default, |(_, taken)| *taken)
     }
 
-    /// What is taken from a party's quota by all.
-    pub fn taken(&self, party: &str, period: &str) -> Taken {
-        let places = self.quotas.get(&(party.to_string(), period.to_string()));
-        places.and_then(|places| places.last()).map_or_else(Taken::default, |(_, taken)| *taken)
-    }
-
-    pub fn pilot_work(&self, pilot: &str, period: &str) -> PilotWork {
-        self.pilots.get(&(pilot.to_string(), period.to_string())).copied().unwrap_or_default()
-    }
-
     pub fn derived(&self, voucher: &Voucher) -> Derived {
         let before = |other: &&Voucher| {
             other.period == voucher.period
@@ -108,7 +92,6 @@ impl<R: Deref<Target = Register>> Indexed<R> {
         let mut earlier: Vec<&Voucher> = self.vouchers_of(&voucher.enterprise).filter(before).collect();
         earlier.sort_by(|a, b| (a.applied_at, &a.id).cmp(&(b.applied_at, &b.id)));
         let product = self.register.products.get(&voucher.product);
-        let pilot = voucher.pilot.as_ref().filter(|pilot| self.register.pilots.contains_key(*pilot));
         Derived {
             voucher: voucher.id.clone(),
             earlier: earlier.into_iter().map(|other| EarlierVoucher { voucher: other.id.clone(), takes: self.takes(&other.id) }).collect(),
@@ -118,8 +101,6 @@ impl<R: Deref<Target = Register>> Indexed<R> {
                 BTreeMap::new()
             },
             peers: product.and_then(|product| self.peers.get(&product.row)).map(|peers| peers_of(peers, voucher)).unwrap_or_default(),
-            pilot: pilot.zip(voucher.period.as_ref()).map(|(pilot, period)| self.pilot_work(pilot, period)),
-            supplier_pilots: product.and_then(|product| self.supplier_pilots.get(&product.supplier)).cloned().unwrap_or_default(),
         }
     }
 }
@@ -208,37 +189,4 @@ fn peers(register: &Register) -> BTreeMap<u8, Vec<Peer>> {
         vouchers.into_iter().map(|voucher| Peer::of(voucher, devices.get(voucher.id.as_str()).copied().unwrap_or_default())).collect()
     };
     by_row.into_iter().map(|(row, vouchers)| (row, peers(vouchers))).collect()
-}
-
-fn pilots(register: &Register) -> BTreeMap<(String, String), PilotWork> {
-    /// By enterprise: the suppliers that serve it.
-    type Served<'r> = BTreeMap<&'r str, BTreeSet<&'r str>>;
-    let mut served: BTreeMap<(&str, &str), Served<'_>> = BTreeMap::new();
-    for voucher in register.vouchers.values().filter(|voucher| voucher.status.takes_from_cap()) {
-        let (Some(pilot), Some(period)) = (&voucher.pilot, &voucher.period) else { continue };
-        let suppliers = served.entry((pilot, period)).or_default().entry(&voucher.enterprise).or_default();
-        suppliers.extend(register.products.get(&voucher.product).map(|product| product.supplier.as_str()));
-    }
-    let work = |((pilot, period), served): ((&str, &str), Served<'_>)| {
-        let row = register.pilots.get(pilot)?;
-        let jointly =
-            |suppliers: &&BTreeSet<&str>| !row.members.is_empty() && row.members.iter().all(|member| suppliers.contains(member.as_str()));
-        let work = PilotWork {
-            served: served.len() as u64,
-            served_jointly: served.values().filter(jointly).count() as u64,
-            benchmark: !row.benchmark.trim().is_empty(),
-        };
-        Some(((pilot.to_string(), period.to_string()), work))
-    };
-    served.into_iter().filter_map(work).collect()
-}
-
-fn supplier_pilots(register: &Register) -> BTreeMap<String, Vec<String>> {
-    let mut pilots: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for pilot in register.pilots.values() {
-        for member in pilot.members.iter().collect::<BTreeSet<_>>() {
-            pilots.entry(member.clone()).or_default().push(pilot.id.clone());
-        }
-    }
-    pilots
 }

@@ -145,7 +145,7 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
     checks.extend(formal::checks(case, terms, &devices));
     checks.extend(formal_money::checks(case, terms, amount.as_ref()));
     checks.extend(notes::general(case, terms, &usage));
-    checks.extend(amount.iter().flat_map(|amount| notes::devices(case, amount, &devices, decision.devices_decided)));
+    checks.extend(notes::devices(case, amount.as_ref(), &devices, decision.devices_decided));
     checks.push(notes::channels(case, &decision.channels, &carrier));
     let found = findings::find(case, &window, &devices, usage_decides);
     let with_days = found.iter().filter(|found| !found.days.is_empty());

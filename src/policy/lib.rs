@@ -14,6 +14,7 @@ pub mod credit;
 pub mod derived;
 pub mod devices;
 pub mod diff;
+pub mod duplicates;
 pub mod facts;
 pub mod findings;
 mod formal;
@@ -35,6 +36,7 @@ pub mod refusals;
 pub mod register;
 pub mod result;
 pub mod rulebook;
+pub mod rules;
 pub mod sensitivity;
 pub mod slice;
 pub mod spot_check;
@@ -58,7 +60,13 @@ mod inspection_tests;
 #[cfg(test)]
 mod judge_tests;
 #[cfg(test)]
+mod money_model_tests;
+#[cfg(test)]
+mod outlier_tests;
+#[cfg(test)]
 mod rulebook_tests;
+#[cfg(test)]
+mod rules_tests;
 #[cfg(test)]
 mod test_case;
 #[cfg(test)]

@@ -4,6 +4,8 @@ use rust_decimal::Decimal;
 
 use crate::calendar::Instant;
 use crate::derived::{Peers, Spread};
+use crate::judge::Case;
+use crate::reasons::ContractFigure;
 use crate::register::Voucher;
 
 /// At most so many contracts are compared with: the last before the voucher.
@@ -62,4 +64,48 @@ fn median(mut figures: Vec<Decimal>) -> Option<Decimal> {
         return Some(*upper);
     }
     Some((figures[figures.len() / 2 - 1] + upper) / Decimal::TWO)
+}
+
+/// One figure of a contract beside its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    pub figure: ContractFigure,
+    pub observed: Decimal,
+    pub spread: Spread,
+    /// 0.6745 × (observed − median) ÷ deviation, two places cut; negative below the median.
+    pub score: String,
+    /// Whether the score reaches the rulebook's.
+    pub above: bool,
+}
+
+impl Compared {
+    pub fn said(&self) -> String {
+        let Compared { figure, observed, spread, score, .. } = self;
+        format!("{} {observed:.2} 元，{} 份的中位数 {:.2} 元，分数 {score}", figure.text(), spread.count, spread.median)
+    }
+}
+
+/// The figures that there are enough earlier contracts for. A deviation below the rulebook's share of the median counts as that share,
+/// so that a row with one list price does not flag every fen above it.
+pub fn compare(case: &Case<'_>) -> Vec<Compared> {
+    let parameters = &case.rulebook.parameters;
+    let Some(derived) = case.register.derived_for(case.voucher) else { return Vec::new() };
+    let own = Peer::of(case.voucher, case.register.devices_of(&case.voucher.id).count() as u64);
+    let peers = &derived.peers;
+    let figures = [
+        (ContractFigure::Amount, Some(own.amount), peers.amount),
+        (ContractFigure::AmountPerDevice, own.amount_per_device, peers.amount_per_device),
+        (ContractFigure::AmountPerModule, own.amount_per_module, peers.amount_per_module),
+    ];
+    let compared = figures.into_iter().filter_map(|(figure, observed, spread)| {
+        let (observed, spread) = (observed?, spread.filter(|spread| spread.count >= u64::from(parameters.outlier_contracts_min))?);
+        // Four places are more than fen; amounts are below 10^12, so that nothing here overflows.
+        let least = (spread.median * parameters.outlier_deviation_min).trunc_with_scale(4);
+        let deviation = spread.deviation.max(least);
+        let apart = (observed - spread.median) * Decimal::new(6745, 4);
+        let above = apart > Decimal::ZERO && apart >= deviation * Decimal::from(parameters.outlier_score_min);
+        let score = apart.checked_div(deviation).map_or_else(|| "—".to_string(), |score| format!("{:.2}", score.trunc_with_scale(2)));
+        Some(Compared { figure, observed, spread, score, above })
+    });
+    compared.collect()
 }

@@ -71,7 +71,18 @@ codes! {
         DeviceUnderTwoVouchers "device_under_two_vouchers" "同一设备在本企业两张有效服务券下申报";
         SharedUsage "shared_usage" "本企业有两张有效服务券购买同一产品，使用数据同时支持两张券";
         IdentityConflict "identity_conflict" "同一报文编号先后收到内容不同的报文，后到的已拒收";
+        DuplicateContent "duplicate_content" "本企业另一张服务券与本券内容重合";
+        ContractAmountOutlier "contract_amount_outlier" "合同金额明显高于同类合同";
         GatewayClock "gateway_clock" "网关时钟不准、未同步或发生跳变";
+    }
+}
+
+codes! {
+    /// By what a contract is compared with others (R20).
+    ContractFigure {
+        Amount "amount" "合同额";
+        AmountPerDevice "amount_per_device" "每台申报设备合同额";
+        AmountPerModule "amount_per_module" "每项功能模块合同额";
     }
 }
 
@@ -150,7 +161,7 @@ mod tests {
         );
         assert_eq!(
             codes(FindingCode::ALL.iter().map(|v| v.code()).collect()),
-            "device_under_two_enterprises device_under_two_vouchers shared_usage identity_conflict gateway_clock"
+            "device_under_two_enterprises device_under_two_vouchers shared_usage identity_conflict duplicate_content contract_amount_outlier gateway_clock"
         );
         for verdict in Verdict::ALL {
             assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.code());
