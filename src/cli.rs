@@ -11,6 +11,7 @@ use store::{ApiKey, KeyRole};
 use crate::config::Config;
 use crate::offline::{self, JudgeOptions};
 use crate::quarantine::{self, QuarantineCommand};
+use crate::register_files::{self, ImportArgs};
 use crate::{demo, pack, sensitivity, serve, spot_check, tls};
 
 #[derive(Parser)]
@@ -37,10 +38,16 @@ enum Command {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Take register files in: all of them, or none and every fault
-    Import {
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
+    /// Take register files in (JSON, XLSX, CSV): all of them, or none and every fault
+    Import(ImportArgs),
+    /// What was done by whom, the oldest first
+    Audit {
+        /// Of this only, such as vouchers/V-1; with a stroke at its end, of all below it
+        #[arg(long)]
+        subject: Option<String>,
+        /// Print the entries as JSON, one a line
+        #[arg(long)]
+        json: bool,
     },
     /// Judge vouchers from the stored evidence
     Judge(JudgeArgs),
@@ -209,7 +216,11 @@ fn run_command(cli: Cli) -> Result<bool> {
             print!("{}", load()?.shown());
             Ok(true)
         }
-        Command::Import { files } => runtime.block_on(offline::import(&load()?, &files)),
+        Command::Import(args) => match &args.template {
+            Some(path) => register_files::write_template(&load()?, path, args.list.as_deref()).map(|()| true),
+            None => runtime.block_on(register_files::import(&load()?, &args)),
+        },
+        Command::Audit { subject, json } => runtime.block_on(offline::audit(&load()?, subject.as_deref(), json)).map(|()| true),
         Command::Judge(args) => {
             let as_of = args
                 .as_of

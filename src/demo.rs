@@ -13,7 +13,7 @@ use drive::world::{CARRIER, SUPPLIERS, World};
 use observe::Clock;
 use policy::reasons::Verdict;
 use serde_json::json;
-use store::{ApiKey, KeyRole, Store};
+use store::{Actor, ApiKey, KeyRole, Store};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -44,6 +44,9 @@ struct Demo {
     _dir: tempfile::TempDir,
 }
 
+/// In the audit log.
+const ACTOR: &str = "command:demo";
+
 impl Demo {
     async fn start(flags: &[String]) -> Result<Demo> {
         let began = Instant::now();
@@ -55,8 +58,9 @@ impl Demo {
         let service = Service::start(&config, Clock::new(move || shown.now())).await?;
         let world = Arc::new(World::new(Utc::now()));
         let keys = Keys::create(&service.store).await?;
-        let register = [world.register.clone()];
-        service.store.import_register(&register, &|id| config.rulebooks.get(id).is_some()).await?;
+        let register = [world.register.clone().into()];
+        let actor = Actor::new(ACTOR, Utc::now());
+        service.store.import_register(&register, &|id| config.rulebooks.get(id).is_some(), &actor).await?;
         let doors = Doors {
             http: format!("http://{}", service.http),
             mqtt: service.mqtt,
@@ -110,7 +114,7 @@ impl Keys {
     async fn create(store: &Store) -> Result<Keys> {
         let create = async |role, scope: Option<&str>| {
             let key = ApiKey { role, name: "demo".into(), scope: scope.map(str::to_string) };
-            store.create_key(&key, Utc::now()).await
+            store.create_key(&key, &Actor::new(ACTOR, Utc::now())).await
         };
         let mut suppliers = Vec::new();
         for supplier in SUPPLIERS {

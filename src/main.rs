@@ -9,6 +9,7 @@ mod http;
 mod offline;
 mod pack;
 mod quarantine;
+mod register_files;
 mod sensitivity;
 mod serve;
 mod settings;

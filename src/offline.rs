@@ -14,8 +14,8 @@ use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
 use store::{
-    ApiKey, DamagedBlocks, ImportError, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys, SignedHead, Store, StoreError,
-    Tail, scan,
+    Act, Actor, ApiKey, AuditDraft, DamagedBlocks, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys, SignedHead, Store,
+    StoreError, Tail, scan,
 };
 
 use crate::config::Config;
@@ -25,7 +25,7 @@ pub(crate) const TRIES: usize = 20;
 
 pub async fn create_key(config: &Config, key: &ApiKey) -> Result<()> {
     let store = Store::open(&config.path("data.dir")).await?;
-    println!("{}", store.create_key(key, Clock::system().now()).await?);
+    println!("{}", store.create_key(key, &actor()).await?);
     store.close().await;
     Ok(())
 }
@@ -38,36 +38,43 @@ pub fn rotate_key(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Gives whether the register took the files in.
-pub async fn import(config: &Config, files: &[PathBuf]) -> Result<bool> {
-    let mut contents = Vec::with_capacity(files.len());
-    for file in files {
-        let text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
-        contents.push(serde_json::from_str(&text).with_context(|| format!("{}: no JSON", file.display()))?);
-    }
+/// Prints the audit log.
+pub async fn audit(config: &Config, subject: Option<&str>, json: bool) -> Result<()> {
     let store = Store::open(&config.path("data.dir")).await?;
-    let imported = store.import_register(&contents, &|id| config.rulebooks.get(id).is_some()).await;
-    store.close().await;
-    match imported {
-        Ok(changed) => {
-            println!("{changed} rows changed");
-            Ok(true)
-        }
-        Err(ImportError::Faults(faults)) => {
-            for fault in &faults {
-                let place = match (&fault.list, fault.row, &fault.column) {
-                    (Some(list), Some(row), Some(column)) => format!("{list} row {row}, column {column}"),
-                    (Some(list), Some(row), None) => format!("{list} row {row}"),
-                    _ => fault.path.clone(),
-                };
-                let file = files.get(fault.file).map_or("", |file| file.to_str().unwrap_or(""));
-                println!("{file}: {place}: {} [{}] rule: {}", fault.detail, fault.code, fault.rule);
+    let mut after = 0;
+    loop {
+        let (entries, next) = store.audit_entries(after, subject).await?;
+        for entry in &entries {
+            if json {
+                println!("{}", serde_json::to_string(entry)?);
+                continue;
             }
-            println!("{} faults; nothing was imported", faults.len());
-            Ok(false)
+            let text = |name: &str| entry.entry[name].as_str().unwrap_or_default().to_string();
+            let block = entry.block.map_or_else(|| "not in the log yet".to_string(), |block| format!("block {block}"));
+            let (at, who, act, subject) = (text("at"), text("who"), text("act"), text("subject"));
+            println!("{}  {at}  {who}  {act}  {subject}  {block}", entry.entry["id"]);
+            for change in entry.entry["changes"].as_array().into_iter().flatten() {
+                println!("    {} {}: {} → {}", change["list"], change["key"], change["before"], change["after"]);
+            }
+            if !entry.entry["detail"].is_null() {
+                println!("    {}", entry.entry["detail"]);
+            }
         }
-        Err(ImportError::Store(error)) => Err(error.into()),
+        let Some(next) = next else { break };
+        after = next;
     }
+    store.close().await;
+    Ok(())
+}
+
+/// Whoever runs this command, for the audit log.
+pub fn actor() -> Actor {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    // The environment's word for it could be anything.
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut names = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|fields| fields.get(2) == Some(&uid.as_str()));
+    let user = names.next().and_then(|fields| fields.first().map(ToString::to_string)).unwrap_or_else(|| format!("uid {uid}"));
+    Actor::new(format!("command:{user}"), Clock::system().now())
 }
 
 pub struct JudgeOptions {
@@ -81,6 +88,11 @@ pub async fn judge(config: &Config, options: &JudgeOptions) -> Result<()> {
     let rulebook = options.rulebook.as_deref().map(read_rulebook).transpose()?;
     let store = Store::open(&config.path("data.dir")).await?;
     let mut lines = Vec::new();
+    if rulebook.is_none() {
+        let subject = options.voucher.as_ref().map_or("vouchers".to_string(), |voucher| format!("vouchers/{voucher}"));
+        let detail = serde_json::json!({ "as_of": options.as_of.map(policy::calendar::show_instant) });
+        store.record_act(&actor(), AuditDraft::of(Act::JudgingAsked, subject, detail)).await?;
+    }
     let mut monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;
     for some in chosen(&monitor, options)?.chunks(JUDGED_TOGETHER) {
         let mut tries = 0;
@@ -236,7 +248,7 @@ pub async fn rebuild_tally(config: &Config) -> Result<bool> {
                 bail!("the log ends at block {end}, before the checkpoint at block {stands}: restore it from a backup");
             }
             // `None`: the running service has moved its checkpoint meanwhile; what was read stays.
-            let Some((before, after)) = rebuild.finish(&position).await? else { continue };
+            let Some((before, after)) = rebuild.finish(&position, &actor()).await? else { continue };
             store.close().await;
             name_damaged(&read.damaged);
             println!("records {}, blocks {}, rows of facts {}", read.records, position.block(), after.rows);
@@ -319,8 +331,9 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
     // A head that cannot be read is named above.
     let heads: Vec<SignedHead> = notes.iter().filter_map(|note| SignedHead::read(note, &keys).ok()).collect();
     let (results, of_results) = store.verify_results(&heads, &keys).await?;
+    let (audit_findings, audit_pending) = store.audit_findings(&verified.audited, verified.blocks).await?;
     store.close().await;
-    for finding in &verified.findings {
+    for finding in verified.findings.iter().chain(&audit_findings) {
         println!("{finding}");
     }
     for finding in &of_results {
@@ -328,9 +341,11 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
     }
     println!("blocks {}, records {}, signed heads {}, results {results}", verified.blocks, verified.records, verified.heads);
     println!("root {}", hex::encode(verified.root));
-    println!("{}", if verified.findings.is_empty() { "the log is whole" } else { "the log is NOT whole" });
+    println!("audit entries {}, waiting {audit_pending}", verified.audited.len());
+    let whole = verified.findings.is_empty() && audit_findings.is_empty();
+    println!("{}", if whole { "the log is whole" } else { "the log is NOT whole" });
     println!("{}", if of_results.is_empty() { "the results are whole" } else { "the results are NOT whole" });
-    Ok(verified.findings.is_empty() && of_results.is_empty())
+    Ok(whole && of_results.is_empty())
 }
 
 /// Prints the newest signed head; `false` if there is none.

@@ -13,8 +13,9 @@ use futures::future::BoxFuture;
 use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, Places, SessionOptions};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
+use policy::in_force::Dated;
 use policy::result::MonitoringResult;
-use store::{LogOptions, QuarantineLimits, RegisterState, Scanned, Store};
+use store::{Actor, LogOptions, QuarantineLimits, RegisterState, Scanned, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -61,6 +62,8 @@ impl Service {
         let reload = Arc::new(Notify::new());
         let tls = tls::start(config, &clock, &metrics, reload.clone())?;
         let shares = descriptors::shares(config.size("mqtt.connections_max"), config.size("http.connections_max"));
+        let actor = Actor::new("service", clock.now());
+        store.record_policy(&actor, &policy_in_force(config)).await?;
         let register = RegisterState::load(store.clone()).await?;
         let options = IntakeOptions {
             future_skew_s_max: config.rulebooks.iter().map(|rulebook| rulebook.parameters.future_skew_s_max).min().unwrap_or(0),
@@ -139,6 +142,14 @@ impl Service {
         self.intake.stop().await;
         self.store.close().await;
     }
+}
+
+/// Rulebooks and catalogues, for the audit log.
+fn policy_in_force(config: &Config) -> serde_json::Value {
+    fn named<T: Dated>(versions: impl Iterator<Item = T>) -> serde_json::Map<String, serde_json::Value> {
+        versions.map(|version| (version.id().to_string(), version.hash().into())).collect()
+    }
+    serde_json::json!({ "rulebooks": named(config.rulebooks.iter().cloned()), "catalogues": named(config.catalogues.iter().cloned()) })
 }
 
 /// What of the evidence log could not be read at the start.

@@ -29,7 +29,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
-use store::{LogOptions, RegisterState, Store, Vouched};
+use store::{Actor, LogOptions, RegisterState, Store, Vouched};
 use support::rebuild_tally;
 use tokio::runtime::{Builder, Runtime};
 use wire::identity::Sender;
@@ -109,7 +109,8 @@ fn rulebook(world: &Value) -> Rulebook {
 impl Running {
     async fn start(dir: &Path, side: Side, given: &Given<'_>) -> Running {
         let store = Store::open(dir).await.unwrap();
-        store.import_register(std::slice::from_ref(&given.world["register"]), &|id| id == "gd-2019").await.unwrap();
+        let actor = Actor::new("command:test", given.now);
+        store.import_register(&[given.world["register"].clone().into()], &|id| id == "gd-2019", &actor).await.unwrap();
         let register = RegisterState::load(store.clone()).await.unwrap();
         let (metrics, now) = (Metrics::new(), given.now);
         let clock = Clock::new(move || now);

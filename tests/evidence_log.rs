@@ -16,6 +16,17 @@ fn site() -> Site {
     Site::new(Register::new().supplier("S-1").product("P-1", "S-1", 5, "A").enterprise(1, GUANGZHOU).file())
 }
 
+/// A number that `log verify` says. Beside reports, acts of the audit log stand in blocks of their own.
+fn said(text: &str, name: &str) -> u64 {
+    let rest = text.split(&format!("{name} ")).nth(1).unwrap_or_else(|| panic!("{name}: {text}"));
+    rest.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+/// Records of the log that are reports.
+fn reports(text: &str) -> u64 {
+    said(text, "records") - said(text, "audit entries")
+}
+
 /// Pushes that many reports, each in a block of its own.
 fn push(site: &Site, from: usize, count: usize) {
     let key = site.key("supplier", Some("S-1"));
@@ -45,11 +56,11 @@ fn a_whole_log_is_verified_stopped_and_while_the_service_runs() {
     let site = site();
     push(&site, 0, 5);
     let (whole, text) = verify(&site.dir(), &[]);
-    assert!(whole && text.contains("blocks 5, records 5"), "{text}");
+    assert!(whole && reports(&text) == 5 && said(&text, "blocks") >= 5, "{text}");
     push(&site, 5, 5);
     let (_dir, data) = site.stop();
     let (whole, text) = verify(&data, &[]);
-    assert!(whole && text.contains("blocks 10, records 10") && text.contains("the log is whole"), "{text}");
+    assert!(whole && reports(&text) == 10 && text.contains("the log is whole"), "{text}");
     assert!(!text.contains("signed heads 0"), "{text}");
 }
 
@@ -84,14 +95,14 @@ fn a_log_cut_back_to_an_earlier_state_is_found_by_the_heads_kept_and_by_one_hand
     std::fs::write(data.join("log/00000000000000000000.seg"), copy).unwrap();
     let (whole, text) = verify(&data, &["--since", kept.to_str().unwrap()]);
     assert!(!whole && text.contains("it was cut"), "{text}");
-    std::fs::write(&kept, stdout(&head).replacen('6', "7", 1)).unwrap();
+    let size = format!("\n{}\n", stdout(&head).lines().nth(1).unwrap());
+    std::fs::write(&kept, stdout(&head).replacen(&size, "\n999\n", 1)).unwrap();
     assert!(verify(&data, &["--since", kept.to_str().unwrap()]).1.contains("by no key of this service"));
 }
 
 #[test]
 fn the_public_keys_and_the_newest_head_are_handed_out() {
     let site = site();
-    assert_eq!(site.get("/api/v1/log/head", "").status, 404);
     push(&site, 0, 1);
     assert_eq!(site.post("/api/v1/vouchers/none/judge", &site.admin, &Value::Null).status, 404);
     let keys = site.get("/api/v1/keys", "").json();
@@ -99,7 +110,7 @@ fn the_public_keys_and_the_newest_head_are_handed_out() {
     let (_dir, data) = site.stop();
     let note = stdout(&shangyun(&data, &["log", "head"]));
     let lines: Vec<_> = note.lines().collect();
-    assert_eq!((lines[0], lines[1], lines[5]), ("shangyun-monitor/evidence-log", "1", ""));
+    assert_eq!((lines[0], lines[5]), ("shangyun-monitor/evidence-log", ""));
     assert!(lines[4].starts_with("results 0 "), "{note}");
 }
 

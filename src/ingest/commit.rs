@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use observe::{Clock, Metrics};
-use store::{Checkpoint, LogPosition, OsDisk, ServiceKeys, SignedHead, Store, StoreError};
+use store::{Checkpoint, LogPosition, OsDisk, PendingAudit, ServiceKeys, SignedHead, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -18,6 +18,8 @@ use crate::queue::Room;
 pub(crate) enum Command {
     Commit(ReadBatch),
     Flush(oneshot::Sender<()>),
+    /// Entries of the audit log, and who wants to know whether they stand in the evidence log.
+    Audit(Vec<PendingAudit>, oneshot::Sender<bool>),
     CheckpointEnded(Result<(), Option<Box<Checkpoint>>>),
     Stop(oneshot::Sender<()>),
 }
@@ -118,6 +120,10 @@ impl Committer {
         match command {
             Command::Commit(batch) => progress.held.push_back(batch),
             Command::Flush(done) => progress.waiting.push(done),
+            Command::Audit(entries, done) => {
+                // Whoever asked may be gone: then they are asked for again at the next start, and known.
+                let _ = done.send(self.core.append_audit(&entries, self.began.elapsed()));
+            }
             Command::Stop(done) => progress.stop = Some(done),
             Command::CheckpointEnded(ended) => {
                 let waiting = progress.running.take().unwrap_or_default();

@@ -1,15 +1,15 @@
 //! The committing core: decides repeats, appends, syncs, counts, and only then answers. Synchronous, and generic over its disk, its
 //! database and its clock, so that a simulation can run it through every way of failing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use observe::{Health, Metrics, Part};
 use store::{
-    BlockBuilder, Checkpoint, Conflict, Directory, Disk, Log, LogError, LogOptions, LogPosition, Record, RefusedMessage, Scanned,
-    StoreError, Vouched,
+    AuditPlace, BlockBuilder, Checkpoint, Conflict, Directory, Disk, Log, LogError, LogOptions, LogPosition, PendingAudit, Record,
+    RefusedMessage, Scanned, StoreError, Vouched,
 };
 use tally::{Facts, RecentIdentities};
 use wire::identity::{IdentityKey, MessageIdentity, Sender};
@@ -44,6 +44,10 @@ pub struct Core<D: Disk, L: Ledger> {
     health: Health,
     identities: Identities,
     facts: Facts,
+    /// Entries of the audit log whose block no checkpoint has noted yet.
+    audited: Vec<AuditPlace>,
+    /// Those of them that were read from the log at the start: they are not carried into it again.
+    audited_before: BTreeMap<i64, [u8; 32]>,
     /// What the facts take that a checkpoint is to write.
     handed_over_bytes: usize,
     /// Set when facts were lost from memory: nothing is accepted and no checkpoint may pass them, so that the next start reads them
@@ -105,6 +109,8 @@ impl<D: Disk, L: Ledger> Core<D, L> {
             health,
             identities: Identities::of(replay.identities),
             facts: replay.facts,
+            audited_before: replay.audited.iter().map(|place| (place.id, place.sha256)).collect(),
+            audited: replay.audited,
             handed_over_bytes: 0,
             facts_lost: false,
             nearly_full: false,
@@ -191,11 +197,17 @@ impl<D: Disk, L: Ledger> Core<D, L> {
 
     /// What a checkpoint has to write; `None` if there is nothing, or if nothing may be written.
     pub fn hand_over(&mut self) -> Option<Checkpoint> {
-        if self.facts_lost || (self.facts.is_empty() && self.identities.recent.nothing_pending()) {
+        let nothing = self.facts.is_empty() && self.identities.recent.nothing_pending() && self.audited.is_empty();
+        if self.facts_lost || nothing {
             return None;
         }
         self.handed_over_bytes = self.facts.memory_bytes();
-        Some(Checkpoint { facts: self.facts.hand_over(), identities: self.identities.recent.hand_over(), position: self.log.end().clone() })
+        Some(Checkpoint {
+            facts: self.facts.hand_over(),
+            identities: self.identities.recent.hand_over(),
+            position: self.log.end().clone(),
+            audited: std::mem::take(&mut self.audited),
+        })
     }
 
     /// What became of it. `Err(None)`: it was lost, and with it whether it was written.
@@ -211,7 +223,10 @@ impl<D: Disk, L: Ledger> Core<D, L> {
                 self.health.fails(Part::Tally, "checkpoints cannot be written");
                 // Their identities are still held.
                 match checkpoint {
-                    Some(checkpoint) => self.facts.merge(checkpoint.facts),
+                    Some(checkpoint) => {
+                        self.facts.merge(checkpoint.facts);
+                        self.audited.extend(checkpoint.audited);
+                    }
                     None => self.facts_lost = true,
                 }
             }
@@ -258,6 +273,24 @@ impl<D: Disk, L: Ledger> Core<D, L> {
         if block.records() == 0 {
             return Ok(self.log.end().block());
         }
+        self.write(block, now)
+    }
+
+    /// Carries entries of the audit log into the evidence log; gives whether they stand there now.
+    pub fn append_audit(&mut self, entries: &[PendingAudit], now: Duration) -> bool {
+        let new: Vec<_> = entries.iter().filter(|entry| self.audited_before.get(&entry.id) != Some(&entry.sha256)).collect();
+        let mut block = BlockBuilder::default();
+        new.iter().for_each(|entry| block.push(&entry.record()));
+        if block.records() == 0 {
+            return true;
+        }
+        self.look_at_space(now);
+        let Ok(block) = self.write(block, now) else { return false };
+        self.audited.extend(new.iter().map(|entry| AuditPlace { id: entry.id, sha256: entry.sha256, block }));
+        true
+    }
+
+    fn write(&mut self, block: BlockBuilder, now: Duration) -> Result<u64, Outcome> {
         if self.facts_lost {
             return Err(Outcome::Unavailable("facts were lost: the service must be started anew"));
         }

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use wire::identity::Sender;
 
+use crate::audit;
 use crate::commit::{Command, Committer, ReadBatch, unavailable};
 use crate::connected::Connected;
 use crate::core::{Core, CoreOptions};
@@ -112,6 +113,7 @@ impl Intake {
             committer.run(&receiver);
         })?;
         upkeep::start(&store.log_dir(), options.log.segment_bytes, asked, metrics.clone()).map_err(not_started)?;
+        tokio::spawn(audit::carry(store.clone(), commands.clone()));
         let queue = FairQueue::new();
         let reading = Reading { register, metrics, future_skew_s_max: options.future_skew_s_max };
         for i in 0..std::thread::available_parallelism().map_or(1, usize::from) {

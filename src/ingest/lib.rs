@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
+mod audit;
 mod commit;
 mod connected;
 pub mod core;

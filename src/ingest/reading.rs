@@ -37,7 +37,7 @@ impl Reader<'_> {
         let item = if refused.is_empty() { self.read_body(arrival, body) } else { item(arrival, body, Label::default(), Err(refused)) };
         let enterprise = match &arrival.sender {
             Sender::Gateway(gateway) => self.directory.gateway(gateway).map(|entry| entry.enterprise.as_str().into()),
-            Sender::Supplier(_) | Sender::Carrier(_) => None,
+            Sender::Supplier(_) | Sender::Carrier(_) | Sender::Operator(_) => None,
         };
         Item { enterprise: enterprise.unwrap_or_default(), topic, replayed_from, ..item }
     }
@@ -47,6 +47,8 @@ impl Reader<'_> {
             Sender::Gateway(gateway) => self.gateway_report(arrival, gateway, body),
             Sender::Supplier(supplier) => self.supplier_report(arrival, supplier, body),
             Sender::Carrier(_) => self.carrier_message(arrival, body),
+            // Operators send nothing through a door.
+            Sender::Operator(_) => unreadable(arrival, body),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::thread;
 
 use chrono::DateTime;
-use store::{Record, Stretch};
+use store::{AuditPlace, Record, Stretch};
 use tally::{Boot, Claim, Claims, Facts};
 use wire::carrier::read_carrier_message;
 use wire::identity::{MessageIdentity, Sender};
@@ -20,6 +20,8 @@ const SHARE_RECORDS_MIN: usize = 256;
 pub struct Replay {
     pub facts: Facts,
     pub identities: Claims,
+    /// Entries of the audit log, which are no facts.
+    pub audited: Vec<AuditPlace>,
     /// Records that this program can no longer read; none are expected.
     pub unreadable: u64,
     pub records: u64,
@@ -55,6 +57,7 @@ impl Replay {
     fn merge(&mut self, other: Replay) {
         self.facts.merge(other.facts);
         self.identities.merge(other.identities);
+        self.audited.extend(other.audited);
         self.unreadable += other.unreadable;
         self.records += other.records;
     }
@@ -62,6 +65,13 @@ impl Replay {
     /// Takes one record in, with the number of its block.
     pub fn take_one(&mut self, block: u64, record: &Record<'_>) {
         self.records += 1;
+        if let Sender::Operator(_) = record.sender {
+            match AuditPlace::of(record, block) {
+                Some(place) => self.audited.push(place),
+                None => self.unreadable += 1,
+            }
+            return;
+        }
         let Some(sound) = sound(record) else {
             self.unreadable += 1;
             return;
@@ -104,6 +114,7 @@ fn sound(record: &Record<'_>) -> Option<Box<Sound>> {
             let message = read_carrier_message(record.body, shanghai_day(received_at), &AdmittedBefore).1.ok()?;
             return Some(sound_carrier_message(&arrival, message));
         }
+        Sender::Operator(_) => return None,
     };
     // What was not too far in the future when it came is not refused when it is read again.
     let context = ReadContext { door, received_at, future_skew_s_max: u32::MAX, admission: &AdmittedBefore };

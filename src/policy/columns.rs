@@ -41,8 +41,12 @@ pub enum ColumnKind {
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     pub name: &'static str,
+    /// Its heading for people.
+    pub text: &'static str,
     pub kind: ColumnKind,
     pub required: bool,
+    /// Whether it stays in the row; what does not is written to the audit log.
+    pub stored: bool,
     /// The list whose key the value must be.
     pub refers_to: Option<&'static str>,
 }
@@ -50,6 +54,8 @@ pub struct Column {
 #[derive(Clone, Copy, Debug)]
 pub struct List {
     pub name: &'static str,
+    /// Its name for people.
+    pub text: &'static str,
     pub key: &'static [&'static str],
     pub columns: &'static [Column],
 }
@@ -59,12 +65,12 @@ use ColumnKind::{
     Token, Word,
 };
 
-const fn must(name: &'static str, kind: ColumnKind) -> Column {
-    Column { name, kind, required: true, refers_to: None }
+const fn must(name: &'static str, text: &'static str, kind: ColumnKind) -> Column {
+    Column { name, text, kind, required: true, stored: true, refers_to: None }
 }
 
-const fn may(name: &'static str, kind: ColumnKind) -> Column {
-    Column { name, kind, required: false, refers_to: None }
+const fn may(name: &'static str, text: &'static str, kind: ColumnKind) -> Column {
+    Column { name, text, kind, required: false, stored: true, refers_to: None }
 }
 
 const fn refers(column: Column, list: &'static str) -> Column {
@@ -76,121 +82,141 @@ pub const STATUS_WORDS: &[&str] = &["applied", "issued", "redeeming", "approved"
 pub const LISTS: &[List] = &[
     List {
         name: "enterprises",
+        text: "企业",
         key: &["id"],
         columns: &[
-            must("id", CreditCode),
-            must("name", Text),
-            must("city", City),
-            must("kind", Word(&["manufacturer", "integrator"])),
-            may("pilot_cap", Money),
-            may("conformance", Bool),
-            may("conformance_funded", Bool),
+            must("id", "统一社会信用代码", CreditCode),
+            must("name", "企业名称", Text),
+            must("city", "地市代码", City),
+            must("kind", "企业类型", Word(&["manufacturer", "integrator"])),
+            may("pilot_cap", "试点奖补上限", Money),
+            may("conformance", "通过贯标", Bool),
+            may("conformance_funded", "已获贯标资金", Bool),
         ],
     },
-    List { name: "suppliers", key: &["id"], columns: &[must("id", Name), must("name", Text), must("city", City)] },
+    List {
+        name: "suppliers",
+        text: "供应商",
+        key: &["id"],
+        columns: &[must("id", "供应商编号", Name), must("name", "供应商名称", Text), must("city", "地市代码", City)],
+    },
     List {
         name: "products",
+        text: "应用产品",
         key: &["id"],
         columns: &[
-            must("id", Name),
-            refers(must("supplier", Name), "suppliers"),
-            must("name", Text),
-            may("aliases", Names),
-            must("class", Word(&["A", "B"])),
-            must("row", CatalogueRow),
-            must("function_modules", Names),
+            must("id", "产品编号", Name),
+            refers(must("supplier", "供应商编号", Name), "suppliers"),
+            must("name", "产品名称", Text),
+            may("aliases", "产品别名", Names),
+            must("class", "产品类别", Word(&["A", "B"])),
+            must("row", "目录序号", CatalogueRow),
+            must("function_modules", "功能模块", Names),
         ],
     },
     List {
         name: "periods",
+        text: "发放周期",
         key: &["id"],
         columns: &[
-            must("id", Name),
-            must("claim_from", Instant),
-            must("claim_to", Instant),
-            must("redeem_from", Instant),
-            must("redeem_to", Instant),
-            may("announced_at", Instant),
+            must("id", "周期编号", Name),
+            must("claim_from", "申领开始", Instant),
+            must("claim_to", "申领截止", Instant),
+            must("redeem_from", "兑现开始", Instant),
+            must("redeem_to", "兑现截止", Instant),
+            may("announced_at", "公布时间", Instant),
         ],
     },
     List {
         name: "quotas",
+        text: "额度",
         key: &["party", "period"],
-        columns: &[must("party", Name), refers(must("period", Name), "periods"), must("amount", Money)],
+        columns: &[must("party", "额度主体", Name), refers(must("period", "周期编号", Name), "periods"), must("amount", "额度金额", Money)],
     },
     List {
         name: "pilots",
+        text: "试点示范",
         key: &["id"],
         columns: &[
-            must("id", Name),
-            refers(must("members", Names), "suppliers"),
-            refers(must("enterprises", Names), "enterprises"),
-            must("benchmark", Text),
+            must("id", "试点编号", Name),
+            refers(must("members", "联合体供应商", Names), "suppliers"),
+            refers(must("enterprises", "试点企业", Names), "enterprises"),
+            must("benchmark", "标杆案例", Text),
         ],
     },
     List {
         name: "vouchers",
+        text: "服务券",
         key: &["id"],
         columns: &[
-            must("id", Name),
-            refers(must("enterprise", CreditCode), "enterprises"),
-            refers(must("product", Name), "products"),
-            must("contract_no", Text),
-            must("contract_signed_on", Day),
-            must("contract_total", Money),
-            must("contract_amount", Money),
-            must("contract_modules", Names),
-            must("applied_at", Instant),
-            refers(may("period", Name), "periods"),
-            may("status", Word(STATUS_WORDS)),
-            may("status_at", Instant),
-            may("void_cause", Text),
-            may("amount", Money),
-            refers(may("pilot", Name), "pilots"),
-            may("redeem_at", Instant),
-            may("paid", Money),
-            may("invoiced", Money),
-            may("payment_proofs", Money),
-            may("accepted_modules", Names),
-            may("cost_lines", CostLines),
-            may("supplement_signed_on", Day),
-            may("supplier_confirmed_at", Instant),
-            may("objection", TextOrBool),
+            must("id", "服务券编号", Name),
+            refers(must("enterprise", "企业信用代码", CreditCode), "enterprises"),
+            refers(must("product", "产品编号", Name), "products"),
+            must("contract_no", "合同编号", Text),
+            must("contract_signed_on", "合同签订日期", Day),
+            must("contract_total", "合同总额", Money),
+            must("contract_amount", "合同额", Money),
+            must("contract_modules", "合同功能模块", Names),
+            must("applied_at", "申领时间", Instant),
+            refers(may("period", "周期编号", Name), "periods"),
+            may("status", "状态", Word(STATUS_WORDS)),
+            may("status_at", "状态时间", Instant),
+            may("void_cause", "作废原因", Text),
+            may("amount", "核定金额", Money),
+            refers(may("pilot", "试点编号", Name), "pilots"),
+            may("redeem_at", "兑现申请时间", Instant),
+            may("paid", "实际支付金额", Money),
+            may("invoiced", "发票金额", Money),
+            may("payment_proofs", "支付凭证金额", Money),
+            may("accepted_modules", "验收功能模块", Names),
+            may("cost_lines", "费用明细", CostLines),
+            may("supplement_signed_on", "补签日期", Day),
+            may("supplier_confirmed_at", "供应商确认时间", Instant),
+            may("objection", "公示异议", TextOrBool),
+            Column { stored: false, ..may("correction", "状态更正说明", Text) },
         ],
     },
     List {
         name: "devices",
+        text: "设备",
         key: &["voucher", "device"],
         columns: &[
-            refers(must("voucher", Name), "vouchers"),
-            must("device", Name),
-            may("name", Text),
-            may("model", Text),
-            may("template", Text),
-            may("province", Province),
+            refers(must("voucher", "服务券编号", Name), "vouchers"),
+            must("device", "设备编号", Name),
+            may("name", "设备名称", Text),
+            may("model", "设备型号", Text),
+            may("template", "采集模板", Text),
+            may("province", "所在省份", Province),
         ],
     },
     List {
         name: "gateways",
+        text: "网关",
         key: &["id"],
         columns: &[
-            must("id", GatewayId),
-            refers(must("enterprise", CreditCode), "enterprises"),
-            may("token", Token),
-            may("public_key", PublicKey),
-            may("sparkplug", Bool),
+            must("id", "网关编号", GatewayId),
+            refers(must("enterprise", "企业信用代码", CreditCode), "enterprises"),
+            may("token", "网关令牌", Token),
+            may("public_key", "公钥", PublicKey),
+            may("sparkplug", "使用Sparkplug", Bool),
         ],
     },
     List {
         name: "lines",
+        text: "线路",
         key: &["enterprise", "line"],
         columns: &[
-            refers(must("enterprise", CreditCode), "enterprises"),
-            must("line", Name),
-            must("kind", Word(&["ip", "broadband", "sim"])),
+            refers(must("enterprise", "企业信用代码", CreditCode), "enterprises"),
+            must("line", "线路编号", Name),
+            must("kind", "线路类型", Word(&["ip", "broadband", "sim"])),
         ],
     },
-    List { name: "carriers", key: &["id"], columns: &[must("id", Name), must("name", Text)] },
+    List {
+        name: "carriers",
+        text: "电信运营商",
+        key: &["id"],
+        columns: &[must("id", "运营商编号", Name), must("name", "运营商名称", Text)],
+    },
 ];
 
 pub fn list(name: &str) -> Option<&'static List> {

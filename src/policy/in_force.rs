@@ -52,6 +52,12 @@ impl<T: Dated> Versions<T> {
         self.0.iter().rev().find(|version| version.valid_from() <= applied_at).unwrap_or(&self.0[0])
     }
 
+    /// The one that is valid from the latest instant.
+    pub fn newest(&self) -> &T {
+        // There is always one.
+        &self.0[self.0.len() - 1]
+    }
+
     pub fn get(&self, id: &str) -> Option<&T> {
         self.0.iter().find(|version| version.id() == id)
     }

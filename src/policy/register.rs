@@ -100,6 +100,51 @@ pub enum VoucherStatus {
 }
 
 impl VoucherStatus {
+    pub const ALL: [VoucherStatus; 9] = [
+        VoucherStatus::Applied,
+        VoucherStatus::Issued,
+        VoucherStatus::Redeeming,
+        VoucherStatus::Approved,
+        VoucherStatus::Returned,
+        VoucherStatus::Refused,
+        VoucherStatus::Void,
+        VoucherStatus::Withdrawn,
+        VoucherStatus::Paid,
+    ];
+
+    pub fn code(self) -> &'static str {
+        match self {
+            VoucherStatus::Applied => "applied",
+            VoucherStatus::Issued => "issued",
+            VoucherStatus::Redeeming => "redeeming",
+            VoucherStatus::Approved => "approved",
+            VoucherStatus::Returned => "returned",
+            VoucherStatus::Refused => "refused",
+            VoucherStatus::Void => "void",
+            VoucherStatus::Withdrawn => "withdrawn",
+            VoucherStatus::Paid => "paid",
+        }
+    }
+
+    pub fn text(self) -> &'static str {
+        match self {
+            VoucherStatus::Applied => "已申领",
+            VoucherStatus::Issued => "已发放",
+            VoucherStatus::Redeeming => "申请兑现",
+            VoucherStatus::Approved => "审核通过",
+            VoucherStatus::Returned => "退回补充",
+            VoucherStatus::Refused => "审核未通过",
+            VoucherStatus::Void => "作废",
+            VoucherStatus::Withdrawn => "撤回",
+            VoucherStatus::Paid => "已兑付",
+        }
+    }
+
+    /// The other way round than `code`.
+    pub fn read(code: &str) -> Option<VoucherStatus> {
+        VoucherStatus::ALL.into_iter().find(|status| status.code() == code)
+    }
+
     /// Live vouchers compete for the same device; the others no longer claim anything.
     pub fn live(self) -> bool {
         !matches!(self, VoucherStatus::Withdrawn | VoucherStatus::Void | VoucherStatus::Refused | VoucherStatus::Paid)

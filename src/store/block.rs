@@ -35,13 +35,15 @@ pub enum Vouched {
     Signature,
     /// A client certificate of the operator's authority, over MQTT with TLS.
     Certificate,
+    /// A command on the service's own machine.
+    Local,
 }
 
-/// One accepted message: who, how, when received, and its bytes.
+/// One accepted message, or an administrative act: who, how, when received, and its bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record<'a> {
     pub sender: Sender,
-    /// Empty for carriers, whose records each name one.
+    /// Empty for carriers, whose records each name one, and for operators.
     pub enterprise: CompactString,
     pub vouched: Vouched,
     pub received_at_us: i64,
@@ -96,6 +98,7 @@ impl BlockBuilder {
             Sender::Gateway(_) => 1,
             Sender::Supplier(_) => 2,
             Sender::Carrier(_) => 3,
+            Sender::Operator(_) => 4,
         };
         let head = Head {
             kind,
@@ -251,6 +254,7 @@ fn next_record<'a>(rest: &mut &'a [u8]) -> Result<Record<'a>, BlockError> {
         1 => Sender::Gateway(id),
         2 => Sender::Supplier(id),
         3 => Sender::Carrier(id),
+        4 => Sender::Operator(id),
         _ => return Err(BlockError::Record),
     };
     let enterprise = CompactString::from(head.enterprise);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sqlx::SqliteConnection;
 use tally::{Claims, Facts, PutRecord, claim_records};
 
+use crate::audit::{AuditPlace, note_places};
 use crate::block_rows::merge_block_rows;
 use crate::filter::filter_bytes;
 use crate::gateway_rows::merge_clock_rows;
@@ -23,6 +24,8 @@ pub struct Checkpoint {
     pub facts: Facts,
     pub identities: Vec<Arc<Claims>>,
     pub position: LogPosition,
+    /// Entries of the audit log that stand in the stretch.
+    pub audited: Vec<AuditPlace>,
 }
 
 impl Store {
@@ -40,6 +43,7 @@ impl Store {
             merge_clock_rows(connection, &checkpoint.facts.clocks).await?;
             merge_dropped_rows(connection, &checkpoint.facts.dropped).await?;
             merge_block_rows(connection, &checkpoint.facts.blocks).await?;
+            note_places(connection, &checkpoint.audited).await?;
             put_position(connection, &checkpoint.position).await?;
             Ok(Some(Vec::new()))
         })

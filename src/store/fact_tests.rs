@@ -72,8 +72,12 @@ fn position(block: u64) -> LogPosition {
     position
 }
 
+fn actor() -> crate::audit::Actor {
+    crate::audit::Actor::new("command:test", chrono::DateTime::UNIX_EPOCH)
+}
+
 fn checkpoint(facts: Facts, block: u64) -> Checkpoint {
-    Checkpoint { facts, identities: Vec::new(), position: position(block) }
+    Checkpoint { facts, identities: Vec::new(), position: position(block), audited: Vec::new() }
 }
 
 /// As the store tells them, without a store: everything is the tail.
@@ -226,7 +230,8 @@ async fn identities_are_found_after_any_number_of_checkpoints_and_new_ones_are_n
             claims.claim_number(boots[2], (29 - block) * 50 + n + 1, claim(n), now());
             claims.claim_id(id(block * 50 + n), claim(n));
         }
-        let checkpoint = Checkpoint { facts: Facts::default(), identities: vec![Arc::new(claims)], position: position(block + 1) };
+        let checkpoint =
+            Checkpoint { facts: Facts::default(), identities: vec![Arc::new(claims)], position: position(block + 1), audited: Vec::new() };
         store.write_checkpoint(&checkpoint).await.unwrap();
     }
     for store in [store, Store::open(dir.path()).await.unwrap()] {
@@ -269,7 +274,10 @@ async fn a_rebuild_in_stretches_gives_the_same_bytes_and_replaces_what_differs_o
     };
     for (block, facts) in (1..).zip(&stretches) {
         let identities = vec![Arc::new(claims(block))];
-        store.write_checkpoint(&Checkpoint { facts: facts.clone(), identities, position: position(block) }).await.unwrap();
+        store
+            .write_checkpoint(&Checkpoint { facts: facts.clone(), identities, position: position(block), audited: Vec::new() })
+            .await
+            .unwrap();
     }
     let other = Store::open(dir.path()).await.unwrap();
     let mut rebuild = other.rebuild().unwrap();
@@ -283,9 +291,9 @@ async fn a_rebuild_in_stretches_gives_the_same_bytes_and_replaces_what_differs_o
     let of_voucher = facts(&store).await;
     assert!(!of_voucher.clocks.is_empty() && boots["b"].dropped != Ranges::default());
     // The service has moved on: the last stretch is still to be read.
-    assert_eq!(rebuild.finish(&position(29)).await.unwrap(), None);
+    assert_eq!(rebuild.finish(&position(29), &actor()).await.unwrap(), None);
     rebuild.add(&stretches[29], claims(30)).unwrap();
-    let (before, after) = rebuild.finish(&position(30)).await.unwrap().unwrap();
+    let (before, after) = rebuild.finish(&position(30), &actor()).await.unwrap().unwrap();
     assert_eq!(before, Some(after.clone()));
     assert_eq!((store.receipt_boots("g").await.unwrap(), facts(&store).await), (boots, of_voucher));
     drop(rebuild);
@@ -317,7 +325,7 @@ async fn a_rebuild_in_stretches_gives_the_same_bytes_and_replaces_what_differs_o
     assert!(told > 0);
     let mut rebuild = third.rebuild().unwrap();
     stretches.iter().for_each(|facts| rebuild.add(facts, Claims::default()).unwrap());
-    let (before, again) = rebuild.finish(&position(31)).await.unwrap().unwrap();
+    let (before, again) = rebuild.finish(&position(31), &actor()).await.unwrap().unwrap();
     assert_eq!((before, again), (None, after));
     drop(rebuild);
     assert_eq!(files(dir.path()), listed(&third).await);

@@ -1,10 +1,11 @@
 //! Bearer keys: 256 random bits, shown once, kept as SHA-256.
 
-use chrono::{DateTime, Utc};
 use rand::RngExt;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
 
+use crate::audit::{Act, Actor, AuditDraft, put_audit};
 use crate::sql::{Store, StoreError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +39,21 @@ pub struct ApiKey {
 
 impl Store {
     /// Makes a key and gives its secret, which is kept nowhere.
-    pub async fn create_key(&self, key: &ApiKey, at: DateTime<Utc>) -> Result<String, StoreError> {
+    pub async fn create_key(&self, key: &ApiKey, actor: &Actor) -> Result<String, StoreError> {
         let secret = format!("sy_{}", hex::encode(rand::rng().random::<[u8; 32]>()));
+        let sha256 = sha256_hex(&secret);
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("INSERT INTO api_key (sha256, role, name, scope, created_at) VALUES (?, ?, ?, ?, ?)")
-            .bind(sha256_hex(&secret))
+            .bind(&sha256)
             .bind(key.role.as_str())
             .bind(&key.name)
             .bind(&key.scope)
-            .bind(at.timestamp_micros())
-            .execute(&self.writer)
+            .bind(actor.at.timestamp_micros())
+            .execute(&mut *transaction)
             .await?;
+        let detail = json!({ "role": key.role.as_str(), "name": key.name, "scope": key.scope, "sha256": sha256 });
+        put_audit(&mut transaction, actor, [AuditDraft::of(Act::KeyCreated, format!("keys/{}", key.name), detail)]).await?;
+        transaction.commit().await?;
         Ok(secret)
     }
 

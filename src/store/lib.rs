@@ -2,6 +2,8 @@
 //! Everything that lasts: the evidence log, the facts with their checkpoint, the register, results, keys and the quarantine.
 //! The embedded store: log segments and SQLite (WAL, synchronous FULL) in one directory.
 
+mod audit;
+mod audit_verify;
 mod block;
 mod block_rows;
 mod checkpoint;
@@ -24,6 +26,7 @@ mod quarantine;
 mod rebuild;
 mod receipt_rows;
 mod refusal_facts;
+mod register_audit;
 mod register_import;
 mod register_rows;
 mod result_seals;
@@ -51,6 +54,7 @@ mod fact_tests;
 #[cfg(test)]
 mod run_tests;
 
+pub use audit::{AUDIT_PAGE, Act, Actor, AuditDraft, AuditEntry, AuditPlace, PendingAudit};
 pub use block::{
     BlockBuilder, BlockError, FinishedBlock, HEADER_FIELDS_BYTES, Record, Vouched, block_at, block_number, is_whole, leaf as block_leaf,
     leaf_of_records, record_count, record_of, records_with_bytes,
@@ -75,14 +79,15 @@ pub use quarantine::{
 pub use rebuild::Rebuild;
 pub use receipt_rows::ReceiptBoot;
 pub use refusal_facts::{Conflict, RefusalRevision};
-pub use register_import::{Changes as RegisterChanges, RegisterFault, RowMap, check as check_register};
-pub use register_rows::ImportError;
+pub use register_import::{Changes as RegisterChanges, Correction, RowMap, SoundDraft, check as check_register};
+pub use register_rows::{ImportError, Imported};
 pub use result_seals::{ResultFinding, ResultGrounds, ResultsEnd};
 pub use results::{NewResult, ResultFilter, ResultSummary, StoredResult};
 pub use run_file::RunError;
 pub use scan::{DamagedBlocks, Scanned, Stretch, TornTail, scan, scan_tree};
 pub use seal::{SealError, SealedSegment, seal_next};
 pub use sequence_rows::GatewaySequences;
+pub use sheets::{RegisterFault, RegisterFile};
 pub use signing::{KeyError, ServiceKeys, protected_header, with_payload};
 pub use spot_checks::{CorrectionFault, NewOutcome};
 pub use sql::{Store, StoreError};

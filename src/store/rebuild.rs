@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use tally::{BlockDays, Claims, Clocks, Dropped, Facts, merge_clocks, merge_dropped};
 
+use crate::audit::{Act, Actor, AuditDraft, put_audit};
 use crate::block_rows::replace_block_rows;
 use crate::checkpoint::read_position;
 use crate::facts_read::{FactsDigest, facts_digest};
@@ -76,7 +78,11 @@ impl Rebuild {
 
     /// Puts what was read up to `position` in the place of all that stands there. Gives the digests before (if that could be read)
     /// and after; `None`, and nothing done, if the checkpoint stands elsewhere: then the log is to be read on to where it stands now.
-    pub async fn finish(&mut self, position: &LogPosition) -> Result<Option<(Option<FactsDigest>, FactsDigest)>, StoreError> {
+    pub async fn finish(
+        &mut self,
+        position: &LogPosition,
+        actor: &Actor,
+    ) -> Result<Option<(Option<FactsDigest>, FactsDigest)>, StoreError> {
         let runs: Runs = self.facts.iter().chain(&self.claims).cloned().collect();
         let mut before = Err(RunError::Stopped);
         let committed = self.store.commit_runs(&runs, async |connection| {
@@ -89,6 +95,8 @@ impl Rebuild {
             replace_sequences(connection, &self.sequences).await?;
             replace_clock_rows(connection, &self.clocks).await?;
             replace_dropped_rows(connection, &self.dropped).await?;
+            let detail = json!({ "blocks": position.block() });
+            put_audit(connection, actor, [AuditDraft::of(Act::TallyRebuilt, "tally", detail)]).await?;
             replace_block_rows(connection, &self.blocks).await?;
             Ok(Some(listed))
         });

@@ -6,10 +6,22 @@ use policy::columns::{self, LISTS};
 use policy::register::{Enterprise, Gateway, Register};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use sheets::{RegisterFault, RegisterFile};
 use sqlx::{Row, SqliteConnection};
 
-use crate::register_import::{RegisterFault, RowMap, check};
+use crate::audit::{Actor, put_audit};
+use crate::register_audit::RowActs;
+use crate::register_import::{Draft, Needed, RowMap, SoundDraft};
 use crate::sql::{Store, StoreError};
+
+/// What an import has done.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Rows.
+    pub changed: usize,
+    /// What is no fault, but worth a second look.
+    pub warnings: Vec<RegisterFault>,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -26,17 +38,26 @@ impl From<sqlx::Error> for ImportError {
 }
 
 impl Store {
-    /// Takes in register files whole, or says everything that is wrong with them. Gives the number of rows changed.
-    pub async fn import_register(&self, files: &[Value], rulebook_known: &(dyn Fn(&str) -> bool + Sync)) -> Result<usize, ImportError> {
+    /// Takes in register files whole, or says everything that is wrong with them; what was changed is written to the audit log.
+    pub async fn import_register(
+        &self,
+        files: &[RegisterFile],
+        rulebook_known: &(dyn Fn(&str) -> bool + Sync),
+        actor: &Actor,
+    ) -> Result<Imported, ImportError> {
+        let draft = Draft::read(files, rulebook_known);
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let current = read_rows(&mut transaction).await?;
-        let changes = check(files, &current, rulebook_known).map_err(ImportError::Faults)?;
+        let current = read_needed(&mut transaction, &draft.needed()).await?;
+        let SoundDraft { changes, warnings, corrections } = draft.against(&current).map_err(ImportError::Faults)?;
         let mut changed = 0;
+        let mut acts = RowActs::new(&corrections);
         for ((list, key), row) in &changes {
-            if current.get(&(*list, key.clone())) == row.as_ref() {
+            let before = current.get(&(*list, key.clone()));
+            if before == row.as_ref() {
                 continue;
             }
             changed += 1;
+            acts.add(list, key, before, row.as_ref());
             match row {
                 Some(row) => {
                     let row = serde_json::to_string(row).map_err(|error| StoreError::stored("row", error))?;
@@ -48,10 +69,11 @@ impl Store {
             .await?;
         }
         if changed > 0 {
+            put_audit(&mut transaction, actor, acts.drafts()).await?;
             sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'register_revision'").execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        Ok(changed)
+        Ok(Imported { changed, warnings })
     }
 
     pub async fn register_revision(&self) -> Result<i64, StoreError> {
@@ -81,6 +103,24 @@ impl Store {
         }
         Ok(Some(list))
     }
+}
+
+/// The rows that are named, and every row of the lists that are named.
+async fn read_needed(connection: &mut SqliteConnection, needed: &Needed) -> Result<RowMap, StoreError> {
+    let mut map = RowMap::new();
+    for list in &needed.lists {
+        let rows = sqlx::query("SELECT key, row FROM register_row WHERE list = ?").bind(*list).fetch_all(&mut *connection).await?;
+        for row in rows {
+            map.insert((*list, row.try_get("key")?), read_row(row.try_get("row")?)?);
+        }
+    }
+    for (list, key) in needed.rows.iter().filter(|(list, _)| !needed.lists.contains(list)) {
+        let row = sqlx::query("SELECT row FROM register_row WHERE list = ? AND key = ?").bind(*list).bind(key);
+        if let Some(row) = row.fetch_optional(&mut *connection).await? {
+            map.insert((*list, key.clone()), read_row(row.try_get("row")?)?);
+        }
+    }
+    Ok(map)
 }
 
 async fn read_rows(connection: &mut SqliteConnection) -> Result<RowMap, StoreError> {

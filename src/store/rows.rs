@@ -6,34 +6,12 @@ use chrono::DateTime;
 use policy::calendar::{read_day, read_instant, show_instant};
 use policy::columns::ColumnKind;
 use policy::money::Yuan;
+use policy::regions;
 use serde_json::{Map, Value};
 use wire::{PublicKey, credit_code, topic};
 
 /// Entries of a list within a row.
 const LIST_MAX: usize = 1000;
-
-/// What a column expects, in words, for messages and templates.
-pub(crate) fn rule_of(kind: ColumnKind) -> String {
-    match kind {
-        ColumnKind::Name => "a text of 1 to 64 characters without control characters".into(),
-        ColumnKind::Text => "a text of 1 to 256 characters without control characters".into(),
-        ColumnKind::Names => "a list of different texts of 1 to 64 characters".into(),
-        ColumnKind::GatewayId => "1 to 64 characters of A-Z a-z 0-9 . _ - (not \"verdicts\")".into(),
-        ColumnKind::Token => "8 to 256 printable ASCII characters".into(),
-        ColumnKind::PublicKey => "an Ed25519 public key: 32 bytes in base64".into(),
-        ColumnKind::CreditCode => "a unified social credit code, 18 characters, check character right (GB 32100)".into(),
-        ColumnKind::City => "a city code of six digits (GB/T 2260)".into(),
-        ColumnKind::Province => "a province code of two digits (GB/T 2260)".into(),
-        ColumnKind::Money => "yuan as a text such as \"80000.00\": not negative, at most two places".into(),
-        ColumnKind::Bool => "true or false".into(),
-        ColumnKind::TextOrBool => "a text, or true or false".into(),
-        ColumnKind::CatalogueRow => "a row of the catalogue, 1 to 25".into(),
-        ColumnKind::Instant => "an instant, RFC 3339 with an offset".into(),
-        ColumnKind::Day => "a day, YYYY-MM-DD".into(),
-        ColumnKind::Word(words) => format!("one of {}", words.join(", ")),
-        ColumnKind::CostLines => "a list of {\"kind\": text, \"amount\": yuan}".into(),
-    }
-}
 
 /// The value in the one form in which it is stored, or what is wrong with it.
 pub(crate) fn checked(kind: ColumnKind, value: &Value) -> Result<Value, String> {
@@ -56,7 +34,6 @@ pub(crate) fn checked(kind: ColumnKind, value: &Value) -> Result<Value, String> 
 }
 
 fn checked_text(kind: ColumnKind, text: &str) -> Result<String, String> {
-    let digits = |count: usize| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
     let sound = |sound: bool| if sound { Ok(text.to_string()) } else { Err(format!("{:?} is not sound", short(text))) };
     match kind {
         ColumnKind::Name => sound(text_sound(text, 64)),
@@ -72,8 +49,10 @@ fn checked_text(kind: ColumnKind, text: &str) -> Result<String, String> {
         }
         ColumnKind::PublicKey => PublicKey::read(text).map(|key| key.to_string()).map_err(str::to_string),
         ColumnKind::CreditCode => credit_code::check(text).map(|()| text.to_string()).map_err(|error| error.to_string()),
-        ColumnKind::City => sound(digits(6)),
-        ColumnKind::Province => sound(digits(2)),
+        ColumnKind::City if regions::city_known(text) => Ok(text.to_string()),
+        ColumnKind::City => Err(format!("{:?} is no code of a city (GB/T 2260)", short(text))),
+        ColumnKind::Province if regions::province_known(text) => Ok(text.to_string()),
+        ColumnKind::Province => Err(format!("{:?} is no code of a province (GB/T 2260)", short(text))),
         ColumnKind::Money => text.parse::<Yuan>().map(|yuan| yuan.to_string()).map_err(|error| error.to_string()),
         ColumnKind::Instant => DateTime::parse_from_rfc3339(text)
             .ok()

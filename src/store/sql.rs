@@ -26,6 +26,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_block_days.sql"),
     include_str!("schema_seals.sql"),
     include_str!("schema_spot_checks.sql"),
+    include_str!("schema_audit.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] =
     &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];
@@ -138,6 +139,10 @@ impl Store {
 
     pub fn log_dir(&self) -> PathBuf {
         self.dir.join("log")
+    }
+
+    pub fn closed(&self) -> bool {
+        self.readers.is_closed()
     }
 
     pub async fn close(&self) {

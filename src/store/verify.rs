@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use wire::identity::Sender;
+
+use crate::audit::AuditPlace;
+use crate::audit_verify::Logged;
 use crate::disk::Disk;
 use crate::heads::{HeadError, SignedHead};
 use crate::log::{LogError, LogPosition};
@@ -24,6 +28,8 @@ pub enum Finding {
     Cut { at: String, size: u64, found: u64 },
     #[error("the head signed at {at} over {size} blocks has another root: a block before it was changed, removed or moved")]
     Root { at: String, size: u64 },
+    #[error("audit entry {id}: {what}")]
+    Audit { id: i64, what: String },
 }
 
 /// What was looked at, and what is wrong.
@@ -33,6 +39,8 @@ pub struct Verified {
     pub records: u64,
     pub heads: usize,
     pub root: Hash,
+    /// Entries of the audit log, by number.
+    pub audited: Logged,
     pub findings: Vec<Finding>,
 }
 
@@ -46,13 +54,23 @@ pub fn verify_log<D: Disk>(disk: &D, dir: &Path, notes: &[String], keys: &Public
             Err(error) => findings.push(Finding::Head(error)),
         }
     }
+    let mut audited = Logged::new();
     let (mut records, mut roots) = (0, BTreeMap::from([(0, Frontier::default().root())]));
     let scanned = scan_tree(
         disk,
         dir,
         LogPosition::default(),
         None,
-        |stretch| records += stretch.records().count() as u64,
+        |stretch| {
+            for (block, record) in stretch.records() {
+                records += 1;
+                if let Sender::Operator(_) = record.sender
+                    && let Some(place) = AuditPlace::of(&record, block)
+                {
+                    audited.entry(place.id).or_default().push(place);
+                }
+            }
+        },
         |tree| {
             if heads.contains_key(&tree.leaves()) {
                 roots.insert(tree.leaves(), tree.root());
@@ -79,7 +97,7 @@ pub fn verify_log<D: Disk>(disk: &D, dir: &Path, notes: &[String], keys: &Public
         findings.push(Finding::Tail { path, block: torn.block, byte: torn.byte, fault: torn.fault.to_string() });
     }
     let position = scanned.end;
-    Ok(Verified { blocks: position.block(), records, heads: notes.len(), root: position.root(), findings })
+    Ok(Verified { blocks: position.block(), records, heads: notes.len(), root: position.root(), audited, findings })
 }
 
 #[cfg(test)]
@@ -93,7 +111,6 @@ mod tests {
     use crate::segments::{segment_path, segments};
     use crate::signing::ServiceKeys;
     use chrono::DateTime;
-    use wire::identity::Sender;
 
     struct Case {
         dir: tempfile::TempDir,

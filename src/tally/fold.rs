@@ -46,7 +46,7 @@ impl Facts {
     pub fn apply_report(&mut self, origin: &Origin, report: &Report) {
         let channel = match origin.sender {
             Sender::Gateway(_) => Channel::Gateway,
-            Sender::Supplier(_) | Sender::Carrier(_) => Channel::Supplier,
+            Sender::Supplier(_) | Sender::Carrier(_) | Sender::Operator(_) => Channel::Supplier,
         };
         if !report.devices.is_empty() {
             let owner = self.devices.owner(&origin.enterprise, channel);

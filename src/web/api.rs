@@ -1,5 +1,6 @@
 //! The API, one file a matter.
 
+pub mod audit;
 pub mod body;
 pub mod connected;
 pub mod gateways;

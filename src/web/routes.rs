@@ -20,6 +20,7 @@ pub const API_ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/carrier-records"),
     ("POST", "/api/v1/register"),
     ("GET", "/api/v1/register/{list}"),
+    ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/vouchers"),
     ("GET", "/api/v1/vouchers/{id}"),
     ("POST", "/api/v1/vouchers/{id}/judge"),
@@ -62,6 +63,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/carrier-records", post(api::push::carrier_records))
         .route("/api/v1/register", post(api::register::import))
         .route("/api/v1/register/{list}", get(api::register::list))
+        .route("/api/v1/audit", get(api::audit::list))
         .route("/api/v1/vouchers", get(api::vouchers::list))
         .route("/api/v1/vouchers/{id}", get(api::vouchers::one))
         .route("/api/v1/vouchers/{id}/judge", post(api::vouchers::judge))

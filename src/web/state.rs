@@ -9,7 +9,7 @@ use ingest::Intake;
 use monitor::Monitor;
 use observe::{Clock, Health, Metrics};
 use policy::register::{Register, Voucher};
-use store::{ApiKey, KeyRole, RegisterState, ServiceKeys, Store};
+use store::{Actor, ApiKey, KeyRole, RegisterState, ServiceKeys, Store};
 
 use crate::limits::RequestLimits;
 use crate::problem::Problem;
@@ -67,6 +67,11 @@ impl Caller {
         }
         let allowed: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
         Err(Problem::forbidden(format!("a key of role {} may not do this; {} may", self.0.role.as_str(), allowed.join(" or "))))
+    }
+
+    /// Who acts, for the audit log.
+    pub fn actor(&self, state: &WebParts) -> Actor {
+        Actor::new(format!("key:{}:{}", self.0.role.as_str(), self.0.name), state.clock.now())
     }
 
     pub fn role(&self) -> KeyRole {

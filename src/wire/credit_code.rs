@@ -41,6 +41,21 @@ pub fn check_character(first_17: &[u8]) -> Option<u8> {
     Some(ALPHABET[(31 - sum % 31) % 31])
 }
 
+/// Whether the organisation code inside (9th to 17th character, GB 11714) has the right check character. Codes given to bodies that never had
+/// one may not: no reason to refuse, one to look again.
+pub fn organisation_code_sound(code: &str) -> bool {
+    const WEIGHTS: [usize; 8] = [3, 7, 9, 10, 5, 8, 4, 2];
+    let Some((first_8, last)) = code.as_bytes().get(8..17).and_then(|code| code.split_at_checked(8)) else { return false };
+    let value = |byte: &u8| match byte {
+        b'0'..=b'9' => Some(usize::from(byte - b'0')),
+        b'A'..=b'Z' => Some(usize::from(byte - b'A') + 10),
+        _ => None,
+    };
+    let sum = first_8.iter().zip(WEIGHTS).try_fold(0, |sum, (byte, weight)| Some(sum + value(byte)? * weight));
+    let Some(sum) = sum else { return false };
+    last.first() == Some(&b"0123456789X"[(11 - sum % 11) % 11])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +86,16 @@ mod tests {
                     assert!(check(std::str::from_utf8(&changed).unwrap()).is_err());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_organisation_code_inside_is_checked_by_its_own_standard() {
+        for code in ["91440300708461136T", "91440101231245152Y", "914403001922038216"] {
+            assert!(organisation_code_sound(code), "{code}");
+        }
+        for code in ["91440300708461137T", "91440300708461163T", "short", ""] {
+            assert!(!organisation_code_sound(code), "{code}");
         }
     }
 }

@@ -12,12 +12,14 @@ pub enum Sender {
     Gateway(CompactString),
     Supplier(CompactString),
     Carrier(CompactString),
+    /// Who administers the service: sends no message, but his acts stand in the evidence log beside them.
+    Operator(CompactString),
 }
 
 impl Sender {
     /// The other way round than `kind` and `id`.
     pub fn of_kind(kind: &str, id: &str) -> Option<Sender> {
-        let all = [Sender::Gateway(id.into()), Sender::Supplier(id.into()), Sender::Carrier(id.into())];
+        let all = [Sender::Gateway(id.into()), Sender::Supplier(id.into()), Sender::Carrier(id.into()), Sender::Operator(id.into())];
         all.into_iter().find(|sender| sender.kind() == kind)
     }
 
@@ -26,12 +28,13 @@ impl Sender {
             Sender::Gateway(_) => "gateway",
             Sender::Supplier(_) => "supplier",
             Sender::Carrier(_) => "carrier",
+            Sender::Operator(_) => "operator",
         }
     }
 
     pub fn id(&self) -> &str {
         match self {
-            Sender::Gateway(id) | Sender::Supplier(id) | Sender::Carrier(id) => id,
+            Sender::Gateway(id) | Sender::Supplier(id) | Sender::Carrier(id) | Sender::Operator(id) => id,
         }
     }
 }

@@ -41,8 +41,9 @@ fn rows<K: Ord, T: DeserializeOwned>(rows: &[(&str, Value)], list: &str, key: im
 
 /// The register as the import takes it in.
 pub fn register(world: &Value) -> Register {
-    let changes =
-        check_register(std::slice::from_ref(&world["register"]), &RowMap::new(), &|_| true).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let changes = check_register(&[world["register"].clone().into()], &RowMap::new(), &|_| true)
+        .unwrap_or_else(|faults| panic!("{faults:?}"))
+        .changes;
     let all: Vec<(&str, Value)> = changes.into_iter().map(|((list, _), row)| (list, Value::Object(row.unwrap()))).collect();
     Register {
         enterprises: rows(&all, "enterprises", |row: &policy::register::Enterprise| row.id.clone()),
@@ -102,6 +103,7 @@ fn apply(facts: &mut Facts, world: &Value, message: &Value) {
         }
         Sender::Gateway(_) => Door::Gateway,
         Sender::Supplier(_) => Door::Supplier,
+        Sender::Operator(_) => unreachable!("operators send nothing"),
     };
     let future_skew_s_max = world["future_skew_s_max"].as_u64().unwrap() as u32;
     let context = ReadContext { door, received_at, future_skew_s_max, admission: &AdmittedBefore };
@@ -155,7 +157,7 @@ impl Bench {
             self.blocks += 1;
             let mut position = LogPosition { byte: self.blocks, ..LogPosition::default() };
             position.frontier.push(&self.blocks.to_le_bytes());
-            let checkpoint = Checkpoint { facts, identities: Vec::new(), position };
+            let checkpoint = Checkpoint { facts, identities: Vec::new(), position, audited: Vec::new() };
             self.runtime.block_on(self.store.write_checkpoint(&checkpoint)).unwrap();
         }
         let tail = Arc::new(Tail::of(&folded(&mut random, world, &messages)));

@@ -65,6 +65,7 @@ impl Sent {
                     "actions": 1 + self.variant}]}),
             Sender::Carrier(_) => json!({"v": 1, "id": format!("c{boot}-{number}"), "records": [{"enterprise": ENTERPRISE, "line": "l1",
                 "product": PRODUCT, "day": if self.faulty { "x" } else { "2019-11-04" }, "sessions": 1 + self.variant, "bytes": 10}]}),
+            Sender::Operator(_) => unreachable!("operators send nothing"),
         };
         body.to_string()
     }
@@ -92,6 +93,7 @@ pub fn expected<'a>(accepted: impl Iterator<Item = &'a Sent>) -> Figures {
             }
             Sender::Supplier(_) => add(format!("usage u{} {day}", sent.figure() % 3), 1 + sent.variant),
             Sender::Carrier(_) => add("sessions".into(), 1 + sent.variant),
+            Sender::Operator(_) => unreachable!("operators send nothing"),
         }
     }
     figures.extend(first);

@@ -110,12 +110,12 @@ static MONTH: LazyLock<(TempDir, Monitor)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let monitor = RUNTIME.block_on(async {
         let store = Store::open(dir.path()).await.unwrap();
-        store.import_register(&[register()], &|_| true).await.unwrap();
+        store.import_register(&[register().into()], &|_| true, &store::Actor::new("bench", DateTime::UNIX_EPOCH)).await.unwrap();
         for day in 0..DAYS {
             let mut facts = Facts::default();
             (0..HOURS).for_each(|hour| fold_hour(&mut facts, began() + TimeDelta::days(day) + TimeDelta::hours(8 + hour)));
             let position = LogPosition { byte: day as u64 + 1, ..LogPosition::default() };
-            store.write_checkpoint(&Checkpoint { facts, identities: Vec::new(), position }).await.unwrap();
+            store.write_checkpoint(&Checkpoint { facts, identities: Vec::new(), position, audited: Vec::new() }).await.unwrap();
         }
         Monitor::new(MonitorParts {
             register: RegisterState::load(store.clone()).await.unwrap(),

@@ -80,7 +80,7 @@ fn position(block: u64) -> LogPosition {
 }
 
 fn write(store: &Store, facts: Facts, identities: Vec<Arc<Claims>>, block: u64) {
-    RUNTIME.block_on(store.write_checkpoint(&Checkpoint { facts, identities, position: position(block) })).unwrap();
+    RUNTIME.block_on(store.write_checkpoint(&Checkpoint { facts, identities, position: position(block), audited: Vec::new() })).unwrap();
 }
 
 fn opened() -> (TempDir, Store) {

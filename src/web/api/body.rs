@@ -4,9 +4,30 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use sheets::{FileKind, XLSX_MEDIA_TYPE};
 use wire::limits::{REQUEST_BYTES_MAX, REQUEST_REPORTS_MAX};
 
 use crate::problem::Problem;
+
+/// A register as a table may be this large; as JSON it is a request like any other.
+const TABLE_BYTES_MAX: usize = 32 << 20;
+
+/// A register file and what it is.
+pub async fn read_register(headers: &HeaderMap, body: Body) -> Result<(FileKind, Bytes), Problem> {
+    let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("").to_ascii_lowercase();
+    let kind = match named.split(';').next().unwrap_or("").trim() {
+        "text/csv" => FileKind::Csv,
+        XLSX_MEDIA_TYPE => FileKind::Xlsx,
+        "" => FileKind::Json,
+        named if named.contains("json") => FileKind::Json,
+        named => {
+            let detail = format!("Content-Type {named:?} is not taken: send application/json, text/csv or {XLSX_MEDIA_TYPE}");
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+    };
+    let bytes_max = if kind == FileKind::Json { REQUEST_BYTES_MAX } else { TABLE_BYTES_MAX };
+    Ok((kind, bounded(body, bytes_max).await?))
+}
 
 /// The whole body, decompressed, at most 8 MiB.
 pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
@@ -17,10 +38,14 @@ pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
     }
-    to_bytes(body, REQUEST_BYTES_MAX).await.map_err(|error| {
+    bounded(body, REQUEST_BYTES_MAX).await
+}
+
+async fn bounded(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    to_bytes(body, bytes_max).await.map_err(|error| {
         let text = error.to_string();
         if text.contains("length limit") {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a request has at most 8 MiB after decompression")
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a request has at most {} MiB after decompression", bytes_max >> 20))
         } else {
             Problem::bad_request(format!("the body cannot be read: {text}"))
         }

@@ -8,7 +8,7 @@ use policy::calendar::show_instant;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use store::{KeyRole, QuarantineEntry, QuarantineFilter};
+use store::{Act, AuditDraft, KeyRole, QuarantineEntry, QuarantineFilter};
 use wire::{FaultCode, Remedy};
 
 use crate::problem::{Path, Problem, Query};
@@ -70,6 +70,7 @@ pub async fn replay(State(state): State<WebState>, caller: Caller, Path(position
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     if !entry.settled() {
+        written_down(&state, &caller, &[position]).await?;
         replayed(&state, vec![entry]).await?;
     }
     Ok(Json(item(&find(&state, &caller, position).await?)))
@@ -85,9 +86,19 @@ pub async fn replay_many(
     let after = query.after.unwrap_or(0);
     let batch = state.store.quarantined_to_replay(&query.filter(&caller)?, after).await?;
     let named: Vec<Value> = batch.entries.iter().map(name).collect();
+    let positions: Vec<i64> = batch.entries.iter().map(|entry| entry.position).collect();
+    if !positions.is_empty() {
+        written_down(&state, &caller, &positions).await?;
+    }
     let outcomes = replayed(&state, batch.entries).await?;
     let results: Vec<Value> = named.into_iter().zip(outcomes).map(|(name, outcome)| result(name, outcome)).collect();
     Ok(Json(json!({ "results": results, "next": batch.next })))
+}
+
+/// Before it is done, so that nothing is done that is not written down.
+async fn written_down(state: &WebState, caller: &Caller, positions: &[i64]) -> Result<(), Problem> {
+    let draft = AuditDraft::of(Act::QuarantineReplayed, "quarantine", json!({ "positions": positions }));
+    Ok(state.store.record_act(&caller.actor(state), draft).await?)
 }
 
 /// Against the register as it is now. Gives one settled outcome per entry, in their order.

@@ -4,22 +4,48 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use policy::in_force::Dated;
+use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{ImportError, KeyRole};
+use sheets::{FileKind, Reading, RegisterFile};
+use store::{ImportError, Imported, KeyRole};
 
 use super::body;
-use crate::problem::{Path, Problem};
+use crate::problem::{Path, Problem, Query};
 use crate::state::{Caller, WebState};
 
-pub async fn import(State(state): State<WebState>, caller: Caller, headers: HeaderMap, request: Body) -> Result<Json<Value>, Problem> {
+#[derive(Deserialize)]
+pub struct TableQuery {
+    /// Which list a CSV file holds.
+    list: Option<String>,
+    /// The rulebook of a table that names none.
+    rulebook: Option<String>,
+}
+
+pub async fn import(
+    State(state): State<WebState>,
+    caller: Caller,
+    Query(query): Query<TableQuery>,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Json<Value>, Problem> {
     caller.must_be(&[KeyRole::Admin])?;
-    let body = body::read(&headers, request).await?;
-    let file: Value = serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is no JSON: {error}")))?;
+    let (kind, body) = body::read_register(&headers, request).await?;
     let rulebooks = &state.monitor.parts().rulebooks;
-    match state.store.import_register(std::slice::from_ref(&file), &|id| rulebooks.get(id).is_some()).await {
-        Ok(changed) => {
+    let file = if kind == FileKind::Json {
+        let content: Value =
+            serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is no JSON: {error}")))?;
+        RegisterFile::from(content)
+    } else {
+        let rulebook = query.rulebook.unwrap_or_else(|| rulebooks.newest().id().to_string());
+        let reading = move || sheets::read(kind, &body, &Reading { rulebook: &rulebook, list: query.list.as_deref() });
+        let read = tokio::task::spawn_blocking(reading).await;
+        read.map_err(|error| Problem::unavailable(format!("the table could not be read: {error}")))?
+    };
+    match state.store.import_register(&[file], &|id| rulebooks.get(id).is_some(), &caller.actor(&state)).await {
+        Ok(Imported { changed, warnings }) => {
             state.register.refresh().await?;
-            Ok(Json(json!({ "changed": changed })))
+            Ok(Json(json!({ "changed": changed, "warnings": warnings })))
         }
         Err(error @ ImportError::Faults(_)) => {
             let detail = error.to_string();

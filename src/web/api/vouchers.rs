@@ -9,7 +9,7 @@ use policy::reasons::Verdict;
 use policy::register::{Register, Voucher};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::KeyRole;
+use store::{Act, AuditDraft, KeyRole};
 
 use crate::listing::{VoucherLine, VoucherQuery, vouchers};
 use crate::problem::{Path, Problem, Query};
@@ -85,6 +85,8 @@ pub async fn judge(
     caller.must_be(&[KeyRole::Admin, KeyRole::Platform])?;
     visible(&state, &caller, &id).await?;
     let as_of = as_of.past(state.clock.now())?;
+    let detail = json!({ "as_of": as_of.map(show_instant) });
+    state.store.record_act(&caller.actor(&state), AuditDraft::of(Act::JudgingAsked, format!("vouchers/{id}"), detail)).await?;
     let judged = state.monitor.judge_voucher(&id, as_of).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], judged.stored.body))
 }

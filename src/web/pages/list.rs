@@ -6,6 +6,7 @@ use axum::response::Response;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use policy::calendar::shanghai;
 use policy::reasons::Verdict;
+use policy::register::VoucherStatus;
 
 use super::{PageError, rendered};
 use crate::cities::{self, CITIES};
@@ -65,18 +66,7 @@ impl ListPage {
 }
 
 pub(super) fn status_text(status: &str) -> &'static str {
-    match status {
-        "applied" => "已申领",
-        "issued" => "已发放",
-        "redeeming" => "申请兑现",
-        "approved" => "审核通过",
-        "returned" => "退回补充",
-        "refused" => "审核未通过",
-        "void" => "作废",
-        "withdrawn" => "撤回",
-        "paid" => "已兑付",
-        _ => "",
-    }
+    VoucherStatus::read(status).map_or("", VoucherStatus::text)
 }
 
 pub async fn page(State(state): State<WebState>, Query(query): Query<VoucherQuery>) -> Result<Response, PageError> {

@@ -1,0 +1,124 @@
+//! CSV files: one list, UTF-8 with or without a byte order mark, or GBK as Chinese spreadsheets write it.
+
+use std::borrow::Cow;
+
+use encoding_rs::GB18030;
+use policy::columns::{LISTS, List};
+use serde_json::json;
+
+use crate::cell::Cell;
+use crate::fault::{RegisterFile, fault_of_file};
+use crate::table::{COLUMNS_MAX, Table};
+use crate::{Reading, unreadable};
+
+pub(crate) fn read(bytes: &[u8], reading: &Reading<'_>) -> RegisterFile {
+    let Some(list) = reading.list.and_then(list_of) else {
+        let names: Vec<&str> = LISTS.iter().map(|list| list.name).collect();
+        let found = reading.list.map(|list| format!("there is no list {list:?}; ")).unwrap_or_default();
+        return unreadable(format!("{found}say which list a CSV file holds: {}", names.join(", ")));
+    };
+    let mut file = RegisterFile { content: json!({ "v": 1, "rulebook": reading.rulebook }), ..RegisterFile::default() };
+    let text = match decoded(bytes) {
+        Some((text, gbk)) => {
+            if gbk {
+                file.warnings.push(fault_of_file("encoding", "the file is not UTF-8 and was read as GBK".into()));
+            }
+            text
+        }
+        None => return unreadable("the file is neither UTF-8 nor GBK: save it as CSV UTF-8".into()),
+    };
+    let ended = read_rows(&text, Table::new(list, None, &mut file));
+    if let Err(detail) = ended {
+        file.faults.push(fault_of_file("unreadable", detail));
+    }
+    file
+}
+
+fn list_of(name: &str) -> Option<&'static List> {
+    LISTS.iter().find(|list| list.name == name || list.text == name)
+}
+
+/// And whether it was GBK.
+fn decoded(bytes: &[u8]) -> Option<(Cow<'_, str>, bool)> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    if bytes.contains(&0) {
+        return None;
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Some((Cow::Borrowed(text), false));
+    }
+    GB18030.decode_without_bom_handling_and_without_replacement(bytes).map(|text| (text, true))
+}
+
+fn read_rows(text: &str, mut table: Table<'_>) -> Result<(), String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut record = csv::StringRecord::new();
+    // As a spreadsheet counts: a quoted field may go over several lines, and lines without anything count.
+    let mut number = 0;
+    loop {
+        let before = reader.position().line();
+        if !reader.read_record(&mut record).map_err(|error| format!("the file is no CSV: {error}"))? {
+            break;
+        }
+        let lines = reader.position().line() - before;
+        let within: u64 = record.iter().map(|field| field.matches('\n').count() as u64).sum();
+        number += 1 + lines.saturating_sub(within + 1) as usize;
+        if record.len() > COLUMNS_MAX {
+            return Err(format!("row {number} has more than {COLUMNS_MAX} columns"));
+        }
+        let cells: Vec<(usize, Cell)> = record.iter().enumerate().map(|(at, field)| (at, Cell::Text(field.to_string()))).collect();
+        table.row(number, &cells);
+        if table.full_of_faults() {
+            break;
+        }
+    }
+    table.finish();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suppliers(bytes: &[u8]) -> RegisterFile {
+        read(bytes, &Reading { rulebook: "gd-2019", list: Some("供应商") })
+    }
+
+    #[test]
+    fn rows_keep_the_number_that_a_spreadsheet_shows() {
+        let file = suppliers("\u{FEFF}id,供应商名称,城市,city\r\nS-1,\"第一行\n第二行\",x,440100\n\n\nS-2,b,,440100\n".as_bytes());
+        assert_eq!(file.places["suppliers"].rows, [2, 5]);
+        assert_eq!(file.content["suppliers"][0]["name"], "第一行\n第二行");
+        let told: Vec<_> = file.faults.iter().map(|fault| (fault.code, fault.row)).collect();
+        assert_eq!(told, [("heading", Some(1))], "城市 is no heading");
+    }
+
+    #[test]
+    fn gbk_is_read_and_said() {
+        let (gbk, ..) = GB18030.encode("供应商编号,供应商名称,地市代码\nS-1,东莞智联,441900\n");
+        assert!(std::str::from_utf8(&gbk).is_err());
+        let file = suppliers(&gbk);
+        assert_eq!(file.content["suppliers"][0], json!({"id": "S-1", "name": "东莞智联", "city": "441900"}));
+        assert_eq!((file.warnings[0].code, file.faults.len()), ("encoding", 0));
+        assert_eq!(suppliers(b"id,name\n\xFF\xFF,\xFE").faults[0].code, "unreadable");
+        assert_eq!(suppliers("id\0".as_bytes()).faults[0].code, "unreadable");
+    }
+
+    #[test]
+    fn duplicate_and_missing_headings_and_values_without_one_are_told() {
+        let file = suppliers("id,供应商编号,name\nS-1,S-2,b,beyond\n".as_bytes());
+        let told: Vec<_> = file.faults.iter().map(|fault| (fault.row, fault.column.as_deref(), fault.detail.as_str())).collect();
+        let expected = [
+            (Some(1), Some("id"), "column B: the heading stands twice"),
+            (None, Some("city"), "the heading is missing"),
+            (Some(2), None, "column D has no heading"),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn without_a_list_nothing_is_read() {
+        assert_eq!(read(b"id\n", &Reading { rulebook: "r", list: None }).faults[0].code, "unreadable");
+        assert!(read(b"id\n", &Reading { rulebook: "r", list: Some("gadgets") }).faults[0].detail.contains("gadgets"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Changes of the register as entries of the audit log: one for every subject. Devices belong to their voucher and lines to their
+//! enterprise, so that what became of one voucher is read in one place.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::audit::{Act, AuditDraft};
+use crate::register_import::Correction;
+
+/// Changes in one entry.
+const CHANGES_MAX: usize = 500;
+
+pub(crate) struct RowActs<'a> {
+    corrections: &'a BTreeMap<String, Correction>,
+    by_subject: BTreeMap<String, Vec<Value>>,
+}
+
+impl<'a> RowActs<'a> {
+    pub(crate) fn new(corrections: &'a BTreeMap<String, Correction>) -> RowActs<'a> {
+        RowActs { corrections, by_subject: BTreeMap::new() }
+    }
+
+    pub(crate) fn add(&mut self, list: &str, key: &str, before: Option<&Map<String, Value>>, after: Option<&Map<String, Value>>) {
+        let owner = |column: &str| after.or(before).and_then(|row| row.get(column)).and_then(Value::as_str).unwrap_or(key);
+        let subject = match list {
+            "devices" => format!("vouchers/{}", owner("voucher")),
+            "lines" => format!("enterprises/{}", owner("enterprise")),
+            _ => format!("{list}/{key}"),
+        };
+        let change = json!({ "list": list, "key": key, "before": before, "after": after });
+        self.by_subject.entry(subject).or_default().push(change);
+    }
+
+    pub(crate) fn drafts(self) -> impl Iterator<Item = AuditDraft> {
+        let corrected = self.corrections.iter().map(|(voucher, Correction { from, to, why })| {
+            let detail = json!({ "from": from.code(), "to": to.code(), "why": why });
+            AuditDraft::of(Act::StateCorrected, format!("vouchers/{voucher}"), detail)
+        });
+        let changed = self.by_subject.into_iter().flat_map(|(subject, changes)| {
+            let pieces: Vec<Vec<Value>> = changes.chunks(CHANGES_MAX).map(<[Value]>::to_vec).collect();
+            pieces
+                .into_iter()
+                .map(move |changes| AuditDraft { changes, ..AuditDraft::of(Act::RegisterChanged, subject.clone(), Value::Null) })
+        });
+        corrected.collect::<Vec<_>>().into_iter().chain(changed)
+    }
+}
