@@ -182,7 +182,7 @@ fn outcomes_are_kept_corrected_by_new_rows_and_make_the_credit_that_weighs_the_l
     let fraud = record(&site, "V-3", json!({"outcome": "fraud", "note": "设备不在现场", "on": today}));
     assert_eq!(fraud.status, 201, "{}", fraud.body);
     let number = fraud.json()["number"].clone();
-    assert_eq!((&fraud.json()["supplier"], &fraud.json()["recorded_by"]), (&json!("S-2"), &json!("test")));
+    assert_eq!((&fraud.json()["supplier"], &fraud.json()["recorded_by"]), (&json!("S-2"), &json!("key:admin:test")));
     let credit = get(&site, "/api/v1/suppliers/S-2/credit", &site.admin);
     assert_eq!(credit["points"], json!(100 - weeks - 50));
     let addends = credit["addends"].as_array().unwrap();
@@ -203,6 +203,9 @@ fn outcomes_are_kept_corrected_by_new_rows_and_make_the_credit_that_weighs_the_l
     let kept = kept["items"].as_array().unwrap();
     assert_eq!(kept.iter().map(|row| row["outcome"].as_str().unwrap()).collect::<Vec<_>>(), ["fraud", "confirmed"]);
     assert_eq!(kept[1]["corrects"], number);
+    let acts = get(&site, "/api/v1/audit?subject=vouchers/V-3", &site.admin)["items"].as_array().unwrap().clone();
+    let recorded: Vec<_> = acts.iter().filter(|act| act["act"] == "spot_check_recorded").collect();
+    assert_eq!(recorded.iter().map(|act| &act["detail"]["outcome"]).collect::<Vec<_>>(), [&json!("fraud"), &json!("confirmed")]);
     // No outcome touches a verdict.
     assert_eq!(site.judge("V-3")["judgement_hash"], verdict["judgement_hash"]);
 }

@@ -24,6 +24,8 @@ pub enum Act {
     /// The service has started with other rulebooks or catalogues than before.
     PolicyChanged,
     TallyRebuilt,
+    /// What a spot check found was recorded.
+    SpotCheckRecorded,
 }
 
 impl Act {
@@ -36,6 +38,7 @@ impl Act {
             Act::JudgingAsked => "judging_asked",
             Act::PolicyChanged => "policy_changed",
             Act::TallyRebuilt => "tally_rebuilt",
+            Act::SpotCheckRecorded => "spot_check_recorded",
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Outcomes of spot checks: append-only; a correction is a row of its own that names the one whose place it takes.
 
-use policy::calendar::{Instant, read_day};
+use policy::calendar::{Day, read_day};
 use policy::credit::OutcomeRow;
 use policy::reasons::SpotOutcome;
+use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use crate::audit::{Act, Actor, AuditDraft, put_audit};
 use crate::results::instant;
 use crate::sql::{Store, StoreError};
 
@@ -16,10 +18,8 @@ pub struct NewOutcome {
     pub supplier: String,
     pub outcome: SpotOutcome,
     pub note: String,
-    pub on: policy::calendar::Day,
+    pub on: Day,
     pub corrects: Option<i64>,
-    pub recorded_at: Instant,
-    pub recorded_by: String,
 }
 
 /// Why a correction cannot be.
@@ -34,8 +34,8 @@ pub enum CorrectionFault {
 const COLUMNS: &str = "number, voucher, supplier, outcome, note, checked_on, corrects, recorded_at, recorded_by";
 
 impl Store {
-    /// Adds an outcome, durably.
-    pub async fn add_outcome(&self, new: &NewOutcome) -> Result<Result<OutcomeRow, CorrectionFault>, StoreError> {
+    /// Adds an outcome, durably, with its entry in the audit log.
+    pub async fn add_outcome(&self, new: &NewOutcome, actor: &Actor) -> Result<Result<OutcomeRow, CorrectionFault>, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         if let Some(corrects) = new.corrects {
             let known = sqlx::query("SELECT 1 FROM spot_check_outcome WHERE number = ? AND voucher = ?").bind(corrects).bind(&new.voucher);
@@ -58,11 +58,17 @@ impl Store {
             .bind(&new.note)
             .bind(new.on.to_string())
             .bind(new.corrects)
-            .bind(new.recorded_at.timestamp_micros())
-            .bind(&new.recorded_by)
+            .bind(actor.at.timestamp_micros())
+            .bind(&actor.who)
             .fetch_one(&mut *transaction)
             .await?;
         let added = outcome(&row)?;
+        let detail = json!({
+            "number": added.number, "outcome": added.outcome, "note": added.note, "on": added.on, "corrects": added.corrects,
+            "supplier": added.supplier,
+        });
+        let draft = AuditDraft::of(Act::SpotCheckRecorded, format!("vouchers/{}", new.voucher), detail);
+        put_audit(&mut transaction, actor, [draft]).await?;
         transaction.commit().await?;
         Ok(Ok(added))
     }
@@ -94,7 +100,6 @@ fn outcome(row: &SqliteRow) -> Result<OutcomeRow, StoreError> {
 mod tests {
     use super::*;
     use chrono::DateTime;
-    use policy::calendar::Day;
 
     fn new(voucher: &str, corrects: Option<i64>) -> NewOutcome {
         NewOutcome {
@@ -104,31 +109,35 @@ mod tests {
             note: "现场无此设备".to_string(),
             on: Day::default(),
             corrects,
-            recorded_at: DateTime::from_timestamp(1_572_900_000, 0).unwrap(),
-            recorded_by: "省厅".to_string(),
         }
+    }
+
+    fn actor() -> Actor {
+        Actor::new("key:admin:省厅", DateTime::from_timestamp(1_572_900_000, 0).unwrap())
     }
 
     #[tokio::test]
     async fn an_outcome_is_corrected_once_by_one_of_the_same_voucher() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        let first = store.add_outcome(&new("V-1", None)).await.unwrap().unwrap();
-        assert_eq!(store.add_outcome(&new("V-2", Some(first.number))).await.unwrap(), Err(CorrectionFault::Unknown));
-        assert_eq!(store.add_outcome(&new("V-1", Some(first.number + 1))).await.unwrap(), Err(CorrectionFault::Unknown));
-        let second = store.add_outcome(&new("V-1", Some(first.number))).await.unwrap().unwrap();
-        assert_eq!(store.add_outcome(&new("V-1", Some(first.number))).await.unwrap(), Err(CorrectionFault::Corrected));
+        let first = store.add_outcome(&new("V-1", None), &actor()).await.unwrap().unwrap();
+        assert_eq!(store.add_outcome(&new("V-2", Some(first.number)), &actor()).await.unwrap(), Err(CorrectionFault::Unknown));
+        assert_eq!(store.add_outcome(&new("V-1", Some(first.number + 1)), &actor()).await.unwrap(), Err(CorrectionFault::Unknown));
+        let second = store.add_outcome(&new("V-1", Some(first.number)), &actor()).await.unwrap().unwrap();
+        assert_eq!(store.add_outcome(&new("V-1", Some(first.number)), &actor()).await.unwrap(), Err(CorrectionFault::Corrected));
         assert_eq!(store.outcomes(None).await.unwrap(), [first, second.clone()]);
         assert_eq!(store.outcomes(Some("V-2")).await.unwrap(), []);
         assert_eq!(second.note, "现场无此设备");
+        let (acts, _) = store.audit_entries(0, Some("vouchers/V-1")).await.unwrap();
+        assert_eq!(acts.len(), 2, "an act for each outcome that was added, and for no other");
     }
 
     #[tokio::test]
     async fn the_database_itself_refuses_to_change_replace_or_delete_an_outcome() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        store.add_outcome(&new("V-1", None)).await.unwrap().unwrap();
-        store.add_outcome(&new("V-1", Some(1))).await.unwrap().unwrap();
+        store.add_outcome(&new("V-1", None), &actor()).await.unwrap().unwrap();
+        store.add_outcome(&new("V-1", Some(1)), &actor()).await.unwrap().unwrap();
         let before = store.outcomes(None).await.unwrap();
         for statement in [
             "UPDATE spot_check_outcome SET outcome = 'confirmed'",

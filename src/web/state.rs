@@ -78,11 +78,6 @@ impl Caller {
         self.0.role
     }
 
-    /// Whose key it is, for people.
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
     /// The supplier or carrier that the key stands for.
     pub fn sender(&self) -> Result<&str, Problem> {
         self.0.scope.as_deref().ok_or_else(|| Problem::forbidden("the key names no supplier or carrier: make one with --scope"))

@@ -141,20 +141,10 @@ pub async fn record_outcome(
     let body = body::read(&headers, request).await?;
     let said: Value = serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is no JSON: {error}")))?;
     let voucher = &register.vouchers[&id];
-    let now = state.clock.now();
-    let said = read_outcome(&said, voucher, day_of(now)).map_err(refused)?;
+    let said = read_outcome(&said, voucher, day_of(state.clock.now())).map_err(refused)?;
     let supplier = register.products.get(&voucher.product).map(|product| product.supplier.clone()).unwrap_or_default();
-    let new = NewOutcome {
-        voucher: id,
-        supplier,
-        outcome: said.outcome,
-        note: said.note,
-        on: said.on,
-        corrects: said.corrects,
-        recorded_at: now,
-        recorded_by: caller.name().to_string(),
-    };
-    match state.store.add_outcome(&new).await? {
+    let new = NewOutcome { voucher: id, supplier, outcome: said.outcome, note: said.note, on: said.on, corrects: said.corrects };
+    match state.store.add_outcome(&new, &caller.actor(&state)).await? {
         Ok(row) => Ok((StatusCode::CREATED, Json(json!(row)))),
         Err(fault) => Err(refused(vec![OutcomeFault::new(OutcomeFaultCode::Corrects, "corrects", fault.to_string())])),
     }
