@@ -10,7 +10,7 @@ use divan::counter::ItemsCount;
 use tally::{Boot, Claim, Facts, Novelty, Origin, Ranges, RecentIdentities};
 use wire::Report;
 use wire::identity::Sender;
-use wire::report::{DeviceEntry, Quality};
+use wire::report::{DeviceEntry, Quality, Readings, ReadingsOf};
 
 const DEVICES_PER_REPORT: usize = 20;
 const DEVICES_PER_ENTERPRISE: usize = 1_000;
@@ -35,16 +35,42 @@ fn scattered(number: usize, turns: usize) -> usize {
 fn report(number: usize, devices: usize) -> (Origin, Report) {
     let turn = number % devices.div_ceil(DEVICES_PER_REPORT);
     let origin = Origin { received_at: origin(number).received_at, ..origin(turn) };
+    let (readings, places) = readings(number);
     let entry = |at: usize| DeviceEntry {
         device: format!("SN-{:07}", turn * DEVICES_PER_REPORT + at).into(),
         at: origin.received_at - TimeDelta::milliseconds(700),
         quality: Quality::Normal,
         state: None,
-        readings: wire::report::ReadingsOf::default(),
+        readings: places[at],
         identity: Vec::new(),
     };
-    let report = Report { devices: (0..DEVICES_PER_REPORT).map(entry).collect(), ..Report::default() };
+    let report = Report { devices: (0..DEVICES_PER_REPORT).map(entry).collect(), readings, ..Report::default() };
     (origin, report)
+}
+
+thread_local! {
+    /// Some reports' readings: four numbers and a flag a device.
+    static READINGS: Vec<(Readings, Vec<ReadingsOf>)> = (0..16).map(read_readings).collect();
+}
+
+fn readings(number: usize) -> (Readings, Vec<ReadingsOf>) {
+    READINGS.with(|some| some[number % some.len()].clone())
+}
+
+fn read_readings(number: usize) -> (Readings, Vec<ReadingsOf>) {
+    let entry = |at: usize| {
+        let value = number * 31 + at * 7;
+        format!(
+            r#"{{"device":"SN-{at}","at":"2019-11-05T08:00:00+08:00","quality":"N","readings":{{"功率_kw":{value}.25,"电压_v":38{at}.1,"电流_a":{at}.5,"温度_c":4{at}.3,"运行":true}}}}"#
+        )
+    };
+    let entries: Vec<String> = (0..DEVICES_PER_REPORT).map(entry).collect();
+    let text = format!(r#"{{"v":1,"boot":"b","seq":1,"devices":[{}]}}"#, entries.join(","));
+    let received_at = DateTime::from_timestamp(1_572_940_800, 0).unwrap();
+    let context = wire::ReadContext { door: wire::Door::Gateway, received_at, future_skew_s_max: 120, admission: &wire::AdmittedBefore };
+    let report = wire::read_report(text.as_bytes(), &context).report.unwrap();
+    let places = report.devices.iter().map(|entry| entry.readings).collect();
+    (report.readings, places)
 }
 
 fn folded(devices: usize) -> Facts {
