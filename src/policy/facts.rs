@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
 
 use crate::calendar::{Day, Instant};
+use crate::values_seen::ValuesSeen;
 
 /// Through which door evidence came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,6 +82,9 @@ pub struct HourFacts {
     pub other: Sightings,
     /// How many readings of each quality, in the order `N F M S D C T B`.
     pub counts: [u64; 8],
+    /// What the values of those of quality `N` tell.
+    #[serde(default)]
+    pub values: ValuesSeen,
 }
 
 /// A device on one day: by clock hour (Asia/Shanghai) and channel.

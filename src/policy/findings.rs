@@ -14,6 +14,8 @@ use crate::outliers;
 use crate::reasons::{ClockFault, FindingCode};
 use crate::register::{Register, Voucher};
 use crate::result::Finding;
+use crate::usage::{UsageWeighed, covers};
+use crate::value_findings;
 use crate::window::Window;
 
 /// Other live vouchers of the same enterprise for the same product, in order of their id.
@@ -54,7 +56,7 @@ impl From<Finding> for Found {
 }
 
 /// `usage_decides`: a second live voucher for the product then rests on the same usage.
-pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage_decides: bool) -> Vec<Found> {
+pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage: &UsageWeighed, usage_decides: bool) -> Vec<Found> {
     let Case { register, rulebook, voucher, facts, .. } = *case;
     let mut findings: Vec<Found> = Vec::new();
     let foreign: Vec<Value> = if voucher.status.live() { same_serial(register, voucher) } else { Vec::new() }
@@ -74,6 +76,10 @@ pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage_de
     findings.extend(finding(FindingCode::ContractAmountOutlier, "R20", amount_outliers(case)).map(Found::from));
     findings.extend(identity_conflicts(facts).map(Found::from));
     findings.extend(gateway_clocks(facts, window, rulebook.parameters.future_skew_s_max));
+    findings.extend(value_findings::find(case, window));
+    let active = if usage_decides { usage.by_day.keys().copied().collect() } else { devices.by_day.keys().copied().collect() };
+    findings.extend(value_findings::burst(case, window, &active));
+    findings.extend(function_module_gap(case, usage));
     findings
 }
 
@@ -133,6 +139,24 @@ fn gateway_clocks(facts: &VoucherFacts, window: &Window, skew_s_max: u32) -> Opt
     });
     let finding = counted_finding(FindingCode::GatewayClock, "R42", told.collect(), &counted)?;
     Some(Found { finding, days: found.into_values().flat_map(BTreeMap::into_values).flatten().collect() })
+}
+
+/// Usage is there, but of most of the contract's function modules none (R42: delivered clearly below what was contracted).
+fn function_module_gap(case: &Case<'_>, usage: &UsageWeighed) -> Option<Found> {
+    let least = case.rulebook.parameters.function_module_coverage_min;
+    let figures = usage.figures();
+    let (used, contracted) = (figures.function_modules_used, figures.function_modules_contracted);
+    if usage.by_day.is_empty() || contracted == 0 || covers(used, contracted, least) {
+        return None;
+    }
+    let unused = usage.function_modules.iter().filter(|module| module.contracted && module.days == 0);
+    let unused = unused.map(|module| json!({"function_module": module.function_module, "days": 0})).collect();
+    let counted = format!("合同 {contracted} 个功能模块，窗口内用过 {used} 个，低于 {}", least.normalize());
+    found(FindingCode::FunctionModuleGap, "R42", unused, &counted, usage.by_day.keys().flat_map(|day| day.iter_days().take(2)).collect())
+}
+
+pub(crate) fn found(code: FindingCode, rule: &str, evidence: Vec<Value>, counted: &str, days: BTreeSet<Day>) -> Option<Found> {
+    counted_finding(code, rule, evidence, counted).map(|finding| Found { finding, days })
 }
 
 fn finding(code: FindingCode, rule: &str, evidence: Vec<Value>) -> Option<Finding> {

@@ -147,7 +147,7 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
     checks.extend(notes::general(case, terms, &usage));
     checks.extend(notes::devices(case, amount.as_ref(), &devices, decision.devices_decided));
     checks.push(notes::channels(case, &decision.channels, &carrier));
-    let found = findings::find(case, &window, &devices, usage_decides);
+    let found = findings::find(case, &window, &devices, &usage, usage_decides);
     let with_days = found.iter().filter(|found| !found.days.is_empty());
     let finding_days = with_days.map(|found| FindingDays { code: found.finding.code, days: found.days.clone() }).collect();
     let mut result = MonitoringResult {

@@ -44,6 +44,8 @@ pub mod slice;
 pub mod spot_check;
 pub mod states;
 pub mod usage;
+mod value_findings;
+pub mod values_seen;
 mod verdict;
 pub mod week;
 pub mod window;
@@ -74,3 +76,5 @@ mod rules_tests;
 mod test_case;
 #[cfg(test)]
 mod usage_tests;
+#[cfg(test)]
+mod value_finding_tests;

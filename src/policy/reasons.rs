@@ -74,6 +74,10 @@ codes! {
         DuplicateContent "duplicate_content" "本企业另一张服务券与本券内容重合";
         ContractAmountOutlier "contract_amount_outlier" "合同金额明显高于同类合同";
         GatewayClock "gateway_clock" "网关时钟不准、未同步或发生跳变";
+        FrozenValues "frozen_values" "设备数值长时间不变，疑似数值冻结或虚构";
+        IdenticalSeries "identical_series" "两台设备的数据雷同，疑似复制";
+        BurstBeforeCutOff "burst_before_cut_off" "有效数据只集中在申请兑现之前的几天";
+        FunctionModuleGap "function_module_gap" "合同功能模块大部分没有使用数据，可能低于合同约定";
     }
 }
 
@@ -161,7 +165,8 @@ mod tests {
         );
         assert_eq!(
             codes(FindingCode::ALL.iter().map(|v| v.code()).collect()),
-            "device_under_two_enterprises device_under_two_vouchers shared_usage identity_conflict duplicate_content contract_amount_outlier gateway_clock"
+            "device_under_two_enterprises device_under_two_vouchers shared_usage identity_conflict duplicate_content contract_amount_outlier gateway_clock \
+             frozen_values identical_series burst_before_cut_off function_module_gap"
         );
         for verdict in Verdict::ALL {
             assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.code());

@@ -229,6 +229,17 @@ impl World {
         self.indexed().slice(&self.register.vouchers[voucher])
     }
 
+    /// The same world, for another turn of events.
+    pub fn again(&self) -> World {
+        World {
+            register: self.register.clone(),
+            rulebook: self.rulebook.clone(),
+            catalogue: self.catalogue.clone(),
+            facts: self.facts.clone(),
+            as_of: self.as_of,
+        }
+    }
+
     pub fn judge(&self, voucher: &str) -> Judgement {
         judge(&Case {
             register: &self.register,

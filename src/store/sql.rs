@@ -27,6 +27,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_seals.sql"),
     include_str!("schema_spot_checks.sql"),
     include_str!("schema_audit.sql"),
+    include_str!("schema_values.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] =
     &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];

@@ -1,10 +1,11 @@
 //! A device on one day as bytes, one way only: equal facts give equal bytes. An hour with one pair that came within a day takes four
-//! bytes or so; two values are merged without being unfolded.
+//! bytes or so, and five more where its values differ; two values are merged without being unfolded.
 
 use chrono::{DateTime, TimeDelta};
 use litemap::LiteMap;
 use policy::calendar::{Day, Instant, day_start};
 use policy::facts::{DeviceDay, HourFacts, Seen, Sightings};
+use policy::values_seen::ValuesSeen;
 
 use crate::encode::DecodeError;
 use crate::key::{channel, channel_code, day_number};
@@ -20,6 +21,11 @@ const PLAIN_ZERO: u8 = 0b0100_0000;
 /// Any pairs and counts.
 const FULL: u8 = 0b1000_0000;
 
+/// In the first byte of values: they differ, and no hash of them follows.
+const VALUES_DIFFER: u8 = 0b100;
+/// Counts go no further.
+const NUMBER_MAX: u64 = u64::MAX >> 1;
+
 /// Clock hour and channel as in the first byte.
 pub(crate) fn hour_code(hour: u8, channel: policy::facts::Channel) -> u8 {
     hour | channel_code(channel) << 5
@@ -31,15 +37,16 @@ enum HourValue<'a> {
     Plain {
         first: Pair,
         count: u64,
+        values: ValuesSeen,
     },
     /// The bytes after the first.
     Full(&'a [u8]),
 }
 
-pub(crate) fn put_plain(out: &mut Vec<u8>, code: u8, first: Pair, count: u64) {
+pub(crate) fn put_plain(out: &mut Vec<u8>, code: u8, first: Pair, count: u64, values: ValuesSeen) {
     out.push(code | if first.days_late == 0 { PLAIN_ZERO } else { PLAIN_ONE });
     put_us(out, first.us);
-    varint::put(out, count);
+    put_with_values(out, count, values, |_| {});
 }
 
 /// The hour begins at `start_us`.
@@ -49,19 +56,48 @@ pub(crate) fn put_hour(out: &mut Vec<u8>, code: u8, start_us: i64, facts: &HourF
         && facts.other.is_empty()
         && facts.counts[1..].iter().all(|count| *count == 0)
     {
-        return put_plain(out, code, first, facts.counts[0]);
+        return put_plain(out, code, first, facts.counts[0], facts.values);
     }
     out.push(code | FULL);
-    for pairs in [normal, pairs(&facts.other, start_us)] {
-        varint::put(out, pairs.len() as u64);
-        for pair in pairs {
-            put_us(out, pair.us);
-            varint::put(out, u64::from(pair.days_late));
-        }
+    put_with_values(out, normal.len() as u64, facts.values, |out| {
+        put_pairs(out, &normal);
+        let other = pairs(&facts.other, start_us);
+        varint::put(out, other.len() as u64);
+        put_pairs(out, &other);
+        let counted = (0..8).filter(|at| facts.counts[*at] > 0);
+        out.push(counted.clone().fold(0, |bits, at| bits | 1 << at));
+        counted.for_each(|at| varint::put(out, facts.counts[at]));
+    });
+}
+
+fn put_pairs(out: &mut Vec<u8>, pairs: &[Pair]) {
+    for pair in pairs {
+        put_us(out, pair.us);
+        varint::put(out, u64::from(pair.days_late));
     }
-    let counted = (0..8).filter(|at| facts.counts[*at] > 0);
-    out.push(counted.clone().fold(0, |bits, at| bits | 1 << at));
-    counted.for_each(|at| varint::put(out, facts.counts[at]));
+}
+
+/// A number whose lowest bit says whether values follow what `between` writes.
+fn put_with_values(out: &mut Vec<u8>, number: u64, values: ValuesSeen, between: impl FnOnce(&mut Vec<u8>)) {
+    let any = values.said() > 0;
+    varint::put(out, number.min(NUMBER_MAX) << 1 | u64::from(any));
+    between(out);
+    if any {
+        let (packed, sum) = values.parts();
+        let packed = packed.to_le_bytes();
+        out.extend_from_slice(if values.differ() { &packed[..1] } else { &packed });
+        out.extend_from_slice(&sum.to_le_bytes());
+    }
+}
+
+fn take_values(bytes: &mut &[u8]) -> Result<ValuesSeen, DecodeError> {
+    let first = *bytes.first().ok_or(DecodeError::Value)?;
+    let length = if first & VALUES_DIFFER != 0 { 1 } else { 4 };
+    let mut packed = [0; 4];
+    packed[..length].copy_from_slice(bytes.get(..length).ok_or(DecodeError::Value)?);
+    let (sum, rest) = bytes[length..].split_first_chunk::<4>().ok_or(DecodeError::Value)?;
+    *bytes = rest;
+    ValuesSeen::from_parts(u32::from_le_bytes(packed), u32::from_le_bytes(*sum)).ok_or(DecodeError::Value)
 }
 
 pub fn encode_device_day(day: Day, facts: &DeviceDay) -> Vec<u8> {
@@ -106,10 +142,12 @@ pub(crate) fn merge_device_days(mut kept: &[u8], mut more: &[u8], out: &mut Vec<
 }
 
 fn merge_hours((code, kept): (u8, HourValue<'_>), more: HourValue<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    if let (HourValue::Plain { first, count }, HourValue::Plain { first: other, count: others }) = (kept, more)
+    if let HourValue::Plain { first, count, mut values } = kept
+        && let HourValue::Plain { first: other, count: others, values: more } = more
         && first.days_late == other.days_late
     {
-        put_plain(out, code, Pair { us: first.us.min(other.us), ..first }, count.saturating_add(others));
+        values.merge(more);
+        put_plain(out, code, Pair { us: first.us.min(other.us), ..first }, count.saturating_add(others), values);
         return Ok(());
     }
     let start = DateTime::UNIX_EPOCH;
@@ -122,6 +160,7 @@ fn merge_hours((code, kept): (u8, HourValue<'_>), more: HourValue<'_>, out: &mut
 pub(crate) fn merge_hour(kept: &mut HourFacts, more: &HourFacts) {
     kept.normal.merge(&more.normal);
     kept.other.merge(&more.other);
+    kept.values.merge(more.values);
     kept.counts.iter_mut().zip(more.counts).for_each(|(kept, more)| *kept = kept.saturating_add(more));
 }
 
@@ -149,35 +188,49 @@ fn take_hour<'a>(bytes: &mut &'a [u8]) -> Result<(u8, HourValue<'a>), DecodeErro
         _ => return Err(DecodeError::Value),
     };
     let us = take_us(bytes)?;
-    Ok((code, HourValue::Plain { first: Pair { us, days_late }, count: varint::take(bytes)? }))
+    let number = varint::take(bytes)?;
+    let values = if number & 1 != 0 { take_values(bytes)? } else { ValuesSeen::default() };
+    Ok((code, HourValue::Plain { first: Pair { us, days_late }, count: number >> 1, values }))
 }
 
 /// The bytes of a full hour, which are read over once.
 fn take_full<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let before = *bytes;
-    for _ in 0..2 {
-        for _ in 0..varint::take(bytes)? {
-            take_us(bytes)?;
-            varint::take_u32(bytes)?;
-        }
-    }
+    let number = varint::take(bytes)?;
+    skip_pairs(bytes, number >> 1)?;
+    let others = varint::take(bytes)?;
+    skip_pairs(bytes, others)?;
     for _ in 0..varint::take_byte(bytes)?.count_ones() {
         varint::take(bytes)?;
     }
+    if number & 1 != 0 {
+        take_values(bytes)?;
+    }
     Ok(&before[..before.len() - bytes.len()])
+}
+
+fn skip_pairs(bytes: &mut &[u8], count: u64) -> Result<(), DecodeError> {
+    for _ in 0..count {
+        take_us(bytes)?;
+        varint::take_u32(bytes)?;
+    }
+    Ok(())
 }
 
 impl HourValue<'_> {
     fn unfold(self, start: Instant) -> Result<HourFacts, DecodeError> {
         let mut facts = HourFacts::default();
         match self {
-            HourValue::Plain { first, count } => {
+            HourValue::Plain { first, count, values } => {
                 facts.normal = seen(first, start)?.into();
                 facts.counts[0] = count;
+                facts.values = values;
             }
             HourValue::Full(mut bytes) => {
-                for sightings in [&mut facts.normal, &mut facts.other] {
-                    for _ in 0..varint::take(&mut bytes)? {
+                let number = varint::take(&mut bytes)?;
+                for (sightings, count) in [(&mut facts.normal, Some(number >> 1)), (&mut facts.other, None)] {
+                    let count = count.map_or_else(|| varint::take(&mut bytes), Ok)?;
+                    for _ in 0..count {
                         let us = take_us(&mut bytes)?;
                         sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start)?);
                     }
@@ -185,6 +238,9 @@ impl HourValue<'_> {
                 let counted = varint::take_byte(&mut bytes)?;
                 for at in (0..8).filter(|at| counted & 1 << at != 0) {
                     facts.counts[at] = varint::take(&mut bytes)?;
+                }
+                if number & 1 != 0 {
+                    facts.values = take_values(&mut bytes)?;
                 }
             }
         }
@@ -260,6 +316,9 @@ mod tests {
             let sightings = if *quality == 0 { &mut hour.normal } else { &mut hour.other };
             sightings.add(Seen { occurred_at, days_late: *days_late });
             hour.counts[*quality] += 1;
+            if *quality == 0 && *place > 4 {
+                hour.values.merge(ValuesSeen::of([f64::from(*place % 3)]).unwrap());
+            }
         }
         facts
     }
@@ -284,9 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_of_timely_readings_takes_four_bytes() {
-        let mut facts = device_day(&[(8, false, 8, 1, 0)]);
+    fn an_hour_of_timely_readings_takes_three_bytes_and_values_that_differ_five_more() {
+        let mut facts = device_day(&[(8, false, 4, 1, 0)]);
         facts.hours.get_mut(&(8, Channel::Gateway)).unwrap().counts[0] = 60;
         assert_eq!(encode_device_day(day(), &facts).len(), 3);
+        let hour = facts.hours.get_mut(&(8, Channel::Gateway)).unwrap();
+        (0..3).for_each(|n| hour.values.merge(ValuesSeen::of([f64::from(n)]).unwrap()));
+        assert_eq!(encode_device_day(day(), &facts).len(), 8);
     }
 }

@@ -4,9 +4,11 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 use policy::calendar::{Day, Instant, day_of};
 use policy::facts::{CarrierDay, Channel, ClockDay, UsageFacts};
+use policy::values_seen::ValuesSeen;
 use wire::Report;
 use wire::carrier::CarrierMessage;
 use wire::identity::Sender;
+use wire::report::{DeviceEntry, Quality, Reading, State};
 
 use crate::block_days::{BlockDays, BlockRange};
 use crate::claims::SequenceKey;
@@ -53,7 +55,8 @@ impl Facts {
             for entry in &report.devices {
                 let (hour, us) = hour_and_us(entry.at);
                 let seen = Pair { us, days_late: days_late(entry.at, origin.received_at) };
-                self.devices.add(owner, &entry.device, Sighting { hour, seen, quality: entry.quality });
+                let values = values_of(report, entry);
+                self.devices.add(owner, &entry.device, Sighting { hour, seen, quality: entry.quality, values });
             }
         }
         let mut key = Key::default();
@@ -133,6 +136,18 @@ impl Facts {
     }
 }
 
+/// What an entry's values tell. Machines that say they stand still may well say the same again and again.
+fn values_of(report: &Report, entry: &DeviceEntry) -> ValuesSeen {
+    if entry.quality != Quality::Normal || !matches!(entry.state, None | Some(State::Running)) {
+        return ValuesSeen::default();
+    }
+    let numbers = report.readings.values(entry.readings).iter().filter_map(|reading| match reading {
+        Reading::Number(number) => Some(*number),
+        Reading::Flag(_) => None,
+    });
+    ValuesSeen::of(numbers).unwrap_or_default()
+}
+
 /// The facts under a key, begun if there are none.
 fn kept<'m, T: Default>(map: &'m mut HashMap<Vec<u8>, T>, key: &[u8], key_bytes: &mut usize) -> &'m mut T {
     map.entry_ref(key).or_insert_with(|| {
@@ -148,7 +163,7 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
     use proptest::prelude::*;
     use wire::carrier::CarrierRecord;
-    use wire::report::{DeviceEntry, Quality, ReadingsOf, UsageEntry};
+    use wire::report::{DeviceEntry, Quality, Readings, ReadingsOf, UsageEntry};
 
     const NOW_S: i64 = 1_572_940_800;
 
@@ -167,12 +182,32 @@ mod tests {
         prop_oneof![0i64..120_000_000, 0i64..20_000_000_000, (0i64..9).prop_map(|days| days * 86_400_000_000), -60_000_000i64..0]
     }
 
+    /// Gives each device its numbers, and a flag beside them; read as reports are, as nobody else makes readings.
+    fn give_readings(devices: &mut [DeviceEntry], values: &[Vec<u8>]) -> Readings {
+        let entry = |values: &Vec<u8>| {
+            let points = values.iter().enumerate().map(|(at, value)| format!(r#""p{at}":{value}"#));
+            let points = points.chain([r#""on":true"#.to_string()]).collect::<Vec<_>>().join(",");
+            format!(r#"{{"device":"d","at":"2019-11-05T08:00:00+08:00","quality":"N","readings":{{{points}}}}}"#)
+        };
+        let entries: Vec<String> = values.iter().map(entry).collect();
+        let text = format!(r#"{{"v":1,"boot":"b","seq":1,"devices":[{}]}}"#, entries.join(","));
+        let context = wire::ReadContext {
+            door: wire::Door::Gateway,
+            received_at: at(0),
+            future_skew_s_max: u32::MAX,
+            admission: &wire::AdmittedBefore,
+        };
+        let read = wire::read_report(text.as_bytes(), &context).report.unwrap();
+        devices.iter_mut().zip(&read.devices).for_each(|(device, read)| device.readings = read.readings);
+        read.readings
+    }
+
     fn report() -> impl Strategy<Value = Message> {
         let device = (0u8..5, ago_us(), 0usize..8).prop_map(|(device, ago_us, quality)| DeviceEntry {
             device: ["a", "bb", "ab", "设备", "b"][usize::from(device)].into(),
             at: at(ago_us),
             quality: if quality < 3 { Quality::Normal } else { Quality::ALL[quality] },
-            state: None,
+            state: [None, Some(State::Running), Some(State::Idle)][quality % 3],
             readings: ReadingsOf::default(),
             identity: Vec::new(),
         });
@@ -187,10 +222,12 @@ mod tests {
             }
         });
         let sender = prop_oneof![Just(Sender::Gateway("g".into())), Just(Sender::Supplier("s".into()))];
-        let lists = (prop::collection::vec(device, 0..8), prop::collection::vec(usage, 0..4));
-        (sender, 0u8..3, 0i64..200_000_000_000, lists).prop_map(|(sender, enterprise, ago_us, (devices, usage))| {
+        let values = prop::collection::vec(prop::collection::vec(0u8..3, 0..3), 8);
+        let lists = (prop::collection::vec(device, 0..8), values, prop::collection::vec(usage, 0..4));
+        (sender, 0u8..3, 0i64..200_000_000_000, lists).prop_map(|(sender, enterprise, ago_us, (mut devices, values, usage))| {
             let origin = Origin { sender, enterprise: ["e", "f", "ee"][usize::from(enterprise)].into(), received_at: at(ago_us) };
-            Message::Report(origin, Box::new(Report { devices, usage, ..Report::default() }))
+            let readings = give_readings(&mut devices, &values);
+            Message::Report(origin, Box::new(Report { devices, readings, usage, ..Report::default() }))
         })
     }
 

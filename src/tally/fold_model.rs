@@ -6,10 +6,11 @@ use chrono::TimeDelta;
 use compact_str::CompactString;
 use policy::calendar::{Day, Instant, day_of, hour_of};
 use policy::facts::{CarrierDay, Channel, DeviceDay, Seen, UsageFacts, UsageKey};
+use policy::values_seen::ValuesSeen;
 use wire::Report;
 use wire::carrier::CarrierMessage;
 use wire::identity::Sender;
-use wire::report::Quality;
+use wire::report::{DeviceEntry, Quality, Reading, State};
 
 use crate::device_day::decode_device_day;
 use crate::encode::{decode_carrier, decode_usage, merge_carrier_day};
@@ -38,6 +39,7 @@ impl Model {
             let sightings = if entry.quality == Quality::Normal { &mut hour.normal } else { &mut hour.other };
             sightings.add(seen(entry.at, origin.received_at));
             hour.counts[entry.quality as usize] += 1;
+            hour.values.merge(values(report, entry));
         }
         for entry in &report.usage {
             let user = entry.user.to_string();
@@ -57,6 +59,15 @@ impl Model {
             merge_carrier_day(self.carrier.entry(key).or_default(), &said);
         }
     }
+}
+
+fn values(report: &Report, entry: &DeviceEntry) -> ValuesSeen {
+    let counts = entry.quality == Quality::Normal && entry.state.is_none_or(|state| state == State::Running);
+    let numbers = report.readings.of(entry.readings).filter_map(|(_, reading)| match reading {
+        Reading::Number(number) if counts => Some(number),
+        _ => None,
+    });
+    ValuesSeen::of(numbers.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 fn seen(occurred_at: Instant, received_at: Instant) -> Seen {

@@ -98,12 +98,13 @@ impl<'a> DeviceRecords<'a> {
             && let slot = self.slot(entry)
             && let (Some(first @ Pair { days_late: 0..=1, .. }), None) = (slot.normal.get(), slot.other.get())
         {
-            return put_plain(out, entry.code, first, u64::from(slot.counts[0]));
+            return put_plain(out, entry.code, first, u64::from(slot.counts[0]), slot.values);
         }
         let mut facts = HourFacts::default();
         for slot in slots.iter().map(|entry| self.slot(entry)) {
             slot.normal.get().into_iter().for_each(|pair| facts.normal.add(seen_within(pair)));
             slot.other.get().into_iter().for_each(|pair| facts.other.add(seen_within(pair)));
+            facts.values.merge(slot.values);
             facts.counts.iter_mut().zip(slot.counts).for_each(|(kept, more)| *kept += u64::from(more));
         }
         put_hour(out, slots[0].code, 0, &facts);

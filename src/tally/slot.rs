@@ -1,7 +1,8 @@
-//! What a device said within one clock hour, as small as the common case allows: 40 bytes.
+//! What a device said within one clock hour, as small as the common case allows: 48 bytes.
 
 use policy::calendar::Instant;
 use policy::facts::Seen;
+use policy::values_seen::ValuesSeen;
 use wire::report::Quality;
 
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
@@ -20,6 +21,7 @@ pub(crate) struct Sighting {
     pub(crate) hour: HourNumber,
     pub(crate) seen: Pair,
     pub(crate) quality: Quality,
+    pub(crate) values: ValuesSeen,
 }
 
 /// When within the hour, and how many started days it took to reach us.
@@ -60,11 +62,13 @@ pub(crate) struct Slot {
     pub(crate) normal: Pair,
     pub(crate) other: Pair,
     pub(crate) counts: [u16; 8],
+    pub(crate) values: ValuesSeen,
 }
 
 impl Slot {
     pub(crate) fn of(sighting: Sighting, older: u32) -> Slot {
-        let mut slot = Slot { hour: sighting.hour, older, normal: Pair::NONE, other: Pair::NONE, counts: [0; 8] };
+        let mut slot =
+            Slot { hour: sighting.hour, older, normal: Pair::NONE, other: Pair::NONE, counts: [0; 8], values: ValuesSeen::default() };
         slot.absorb(sighting);
         slot
     }
@@ -78,6 +82,9 @@ impl Slot {
         let pair = if sighting.quality == Quality::Normal { &mut self.normal } else { &mut self.other };
         let taken = pair.take(sighting.seen);
         *count += u16::from(taken);
+        if taken {
+            self.values.merge(sighting.values);
+        }
         taken
     }
 
@@ -93,6 +100,7 @@ impl Slot {
             None => false,
         });
         if fits && counted {
+            joined.values.merge(other.values);
             *self = joined;
         }
         fits && counted
@@ -145,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_small() {
-        assert_eq!(size_of::<Slot>(), 40);
+        assert_eq!(size_of::<Slot>(), 48);
     }
 
     proptest! {

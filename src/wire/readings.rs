@@ -43,7 +43,8 @@ impl Readings {
         &self.points[place.from as usize..][..place.count as usize]
     }
 
-    fn values(&self, place: ReadingsOf) -> &[Reading] {
+    /// Without the names of their points, in the order in which they were written.
+    pub fn values(&self, place: ReadingsOf) -> &[Reading] {
         &self.values[place.values_from as usize..][..place.points.count as usize]
     }
 

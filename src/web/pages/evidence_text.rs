@@ -14,7 +14,17 @@ const LABELS: &[(&str, &str)] = &[
     ("identities", "编号数"),
     ("contents", "不同内容份数"),
     ("some", "其中编号"),
+    ("function_module", "功能模块"),
+    ("devices", "设备"),
+    ("hours_frozen", "数值不变的小时"),
+    ("hours_identical", "读数相同的小时"),
+    ("hours_compared", "可比较的小时"),
+    ("applied_day", "申领日"),
+    ("first_day", "首个有效日"),
+    ("last_day", "末个有效日"),
+    ("redeem_day", "申请兑现日"),
     ("days", "天数"),
+    ("more", "其余"),
     ("days_by_fault", "按情形"),
 ];
 const SENDERS: &[(&str, &str)] = &[("gateway", "网关"), ("supplier", "供应商"), ("carrier", "电信运营商")];
