@@ -7,6 +7,9 @@ use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
 
+use sha2::{Digest, Sha256};
+
+use crate::arrivals::ArrivalHour;
 use crate::calendar::{Day, Instant};
 use crate::values_seen::ValuesSeen;
 
@@ -87,10 +90,46 @@ pub struct HourFacts {
     pub values: ValuesSeen,
 }
 
+/// Stands for a gateway's id where there is little room: four bytes of its SHA-256.
+pub type GatewayMark = u32;
+
+pub fn gateway_mark(gateway: &str) -> GatewayMark {
+    let digest: [u8; 32] = Sha256::digest(gateway).into();
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+}
+
+/// Marks of some gateways, ascending; of more than can be kept the smallest. Merging is commutative, associative and idempotent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GatewayMarks {
+    marks: [GatewayMark; GatewayMarks::MAX],
+    count: u8,
+}
+
+impl GatewayMarks {
+    pub const MAX: usize = 8;
+
+    pub fn add(&mut self, mark: GatewayMark) {
+        let count = usize::from(self.count);
+        let Err(at) = self.marks[..count].binary_search(&mark) else { return };
+        if at < Self::MAX {
+            let end = count.min(Self::MAX - 1);
+            self.marks.copy_within(at..end, at + 1);
+            self.marks[at] = mark;
+            self.count = (end + 1) as u8;
+        }
+    }
+
+    pub fn as_slice(&self) -> &[GatewayMark] {
+        &self.marks[..usize::from(self.count)]
+    }
+}
+
 /// A device on one day: by clock hour (Asia/Shanghai) and channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceDay {
     pub hours: LiteMap<(u8, Channel), HourFacts>,
+    /// By which gateways it was reported.
+    pub gateways: GatewayMarks,
 }
 
 /// Identity of usage facts within one enterprise and product.
@@ -130,6 +169,8 @@ pub struct ClockDay {
     /// Events `clock_jump`.
     pub jumps: u64,
     pub newest: Option<ClockReading>,
+    /// How regularly its reports came, by clock hour of receipt, in order.
+    pub arrivals: Vec<ArrivalHour>,
 }
 
 /// What one report said of its clock.
@@ -185,6 +226,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn of_gateways_the_smallest_marks_stay_in_any_order(list in prop::collection::vec(0u32..30, 0..40)) {
+            let mut marks = GatewayMarks::default();
+            list.iter().for_each(|mark| marks.add(*mark));
+            let smallest: Vec<u32> = list.iter().copied().collect::<BTreeSet<_>>().into_iter().take(GatewayMarks::MAX).collect();
+            prop_assert_eq!(marks.as_slice(), smallest);
+        }
+
         #[test]
         fn sightings_answer_like_the_full_list_in_any_order(list in prop::collection::vec((0i64..20, 0u32..6), 0..30), cut in 0i64..21, late in 0u32..7) {
             let mut forward = Sightings::default();

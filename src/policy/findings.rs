@@ -9,6 +9,7 @@ use crate::clock;
 use crate::devices::DevicesWeighed;
 use crate::duplicates;
 use crate::facts::VoucherFacts;
+use crate::gateway_findings;
 use crate::judge::Case;
 use crate::outliers;
 use crate::reasons::{ClockFault, FindingCode};
@@ -77,6 +78,7 @@ pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage: &
     findings.extend(identity_conflicts(facts).map(Found::from));
     findings.extend(gateway_clocks(facts, window, rulebook.parameters.future_skew_s_max));
     findings.extend(value_findings::find(case, window));
+    findings.extend(gateway_findings::find(case, window));
     let active = if usage_decides { usage.by_day.keys().copied().collect() } else { devices.by_day.keys().copied().collect() };
     findings.extend(value_findings::burst(case, window, &active));
     findings.extend(function_module_gap(case, usage));

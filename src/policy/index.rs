@@ -11,7 +11,7 @@ use crate::derived::{Derived, Taken};
 use crate::in_force::Versions;
 use crate::money::Yuan;
 use crate::outliers::{Peer, peers_of};
-use crate::register::{Register, Voucher};
+use crate::register::{Gateway, Register, Voucher};
 use crate::rulebook::Rulebook;
 
 /// `R` is a register or a handle on one that nobody changes.
@@ -22,6 +22,8 @@ pub struct Indexed<R> {
     by_enterprise: BTreeMap<String, Vec<String>>,
     /// Devices that are declared under more than one enterprise: the vouchers, in order.
     shared_devices: BTreeMap<String, Vec<String>>,
+    /// Keys that stand for more than one gateway: the gateways, in order.
+    shared_keys: BTreeMap<String, Vec<String>>,
     /// What each voucher takes from its enterprise's cap and from quotas: its approved amount, else the one computed under the
     /// rulebook and catalogue of its application.
     takes: BTreeMap<String, Yuan>,
@@ -29,6 +31,17 @@ pub struct Indexed<R> {
     quotas: BTreeMap<(String, String), Vec<(ClaimPlace, Taken)>>,
     /// By catalogue row, in order of application.
     peers: BTreeMap<u8, Vec<Peer>>,
+}
+
+fn shared_keys(register: &Register) -> BTreeMap<String, Vec<String>> {
+    let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for gateway in register.gateways.values() {
+        if let Some(key) = &gateway.public_key {
+            by_key.entry(key.clone()).or_default().push(gateway.id.clone());
+        }
+    }
+    by_key.retain(|_, gateways| gateways.len() > 1);
+    by_key
 }
 
 impl<R: Deref<Target = Register>> Indexed<R> {
@@ -40,6 +53,7 @@ impl<R: Deref<Target = Register>> Indexed<R> {
         let takes = takes(&register, &by_enterprise, rulebooks, catalogues);
         Indexed {
             shared_devices: shared_devices(&register),
+            shared_keys: shared_keys(&register),
             quotas: quotas(&register, &takes),
             peers: peers(&register),
             by_enterprise,
@@ -72,6 +86,12 @@ impl<R: Deref<Target = Register>> Indexed<R> {
             found.extend(others.filter(|other| other.enterprise != voucher.enterprise).map(|other| (device.as_str(), other)));
         }
         found
+    }
+
+    /// Gateways of the voucher's enterprise whose key stands for another one too, with those others.
+    pub fn sharing_a_key(&self, voucher: &Voucher) -> Vec<&Gateway> {
+        let groups = self.shared_keys.values().map(|ids| ids.iter().filter_map(|id| self.register.gateways.get(id)).collect::<Vec<_>>());
+        groups.filter(|group| group.iter().any(|gateway| gateway.enterprise == voucher.enterprise)).flatten().collect()
     }
 
     /// What is taken from a party's quota before it is the voucher's turn.

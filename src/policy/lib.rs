@@ -2,6 +2,7 @@
 //! no hash-map order: the same input gives the same result to the byte.
 
 pub mod amount;
+pub mod arrivals;
 pub mod calendar;
 pub mod canonical;
 pub mod catalogue;
@@ -20,6 +21,7 @@ pub mod facts;
 pub mod findings;
 mod formal;
 mod formal_money;
+mod gateway_findings;
 pub mod in_force;
 pub mod index;
 pub mod judge;
@@ -60,6 +62,8 @@ mod device_tests;
 mod finding_tests;
 #[cfg(test)]
 mod formal_tests;
+#[cfg(test)]
+mod gateway_finding_tests;
 #[cfg(test)]
 mod inspection_tests;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The rows of the register that one judgement rests on, with figures derived from many more; their hash stands in the result. No
-//! gateway, so no token, is among them.
+//! The rows of the register that one judgement rests on, with figures derived from many more; their hash stands in the result. Of
+//! gateways only those whose key stands for another one too, without their tokens.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -39,6 +39,9 @@ impl<R: Deref<Target = Register>> Indexed<R> {
             }
         }
         voucher.pilot.iter().for_each(|pilot| copy(&register.pilots, pilot, &mut part.pilots));
+        for gateway in self.sharing_a_key(voucher) {
+            part.gateways.insert(gateway.id.clone(), Gateway { token_sha256: None, ..gateway.clone() });
+        }
         let first = (voucher.enterprise.clone(), String::new());
         let lines = register.lines.range(first..).take_while(|((owner, _), _)| *owner == voucher.enterprise);
         part.lines.extend(lines.map(|(key, row)| (key.clone(), row.clone())));
@@ -63,6 +66,7 @@ pub fn register_slice(part: &Register) -> Value {
         "pilots": part.pilots.values().collect::<Vec<_>>(),
         "vouchers": part.vouchers.values().collect::<Vec<_>>(),
         "devices": part.devices.values().collect::<Vec<_>>(),
+        "gateways": part.gateways.values().collect::<Vec<_>>(),
         "lines": part.lines.values().collect::<Vec<_>>(),
     })
 }
@@ -81,6 +85,7 @@ pub fn read_register_slice(mut slice: Value) -> Result<(Register, String), Strin
         pilots: rows(&mut slice, "pilots", |row: &Pilot| row.id.clone())?,
         vouchers: rows(&mut slice, "vouchers", |row: &Voucher| row.id.clone())?,
         devices: rows(&mut slice, "devices", |row: &DeclaredDevice| (row.voucher.clone(), row.device.clone()))?,
+        gateways: rows(&mut slice, "gateways", |row: &Gateway| row.id.clone())?,
         lines: rows(&mut slice, "lines", |row: &Line| (row.enterprise.clone(), row.line.clone()))?,
         ..Register::default()
     };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use chrono::DateTime;
 use compact_str::CompactString;
+use policy::arrivals::{ArrivalHour, add_arrivals};
 use policy::calendar::{Day, day_of};
 use policy::facts::{ClockDay, ClockReading};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use wire::identity::Sender;
 
 use crate::encode::{DecodeError, decode, encode};
 use crate::fold::Origin;
+use crate::slot::hour_and_us;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClockKey {
@@ -27,7 +29,12 @@ pub type Clocks = HashMap<ClockKey, ClockDay>;
 pub(crate) fn apply_clock(clocks: &mut Clocks, origin: &Origin, report: &Report) {
     let Sender::Gateway(gateway) = &origin.sender else { return };
     let key = ClockKey { gateway: gateway.clone(), day: day_of(origin.received_at), enterprise: origin.enterprise.clone() };
-    merge_clock_day(clocks.entry(key).or_default(), &said(origin, report));
+    let day = clocks.entry(key).or_default();
+    merge_clock_day(day, &said(origin, report));
+    if let Some(seq) = report.seq {
+        let (hour, us) = hour_and_us(origin.received_at);
+        add_arrivals(&mut day.arrivals, &[ArrivalHour::of(hour.rem_euclid(24) as u8, seq, us / 1_000)]);
+    }
 }
 
 fn said(origin: &Origin, report: &Report) -> ClockDay {
@@ -39,6 +46,7 @@ fn said(origin: &Origin, report: &Report) -> ClockDay {
         unsynchronised: u64::from(synchronised == Some(false)),
         jumps: report.events.iter().filter(|event| event.event == "clock_jump").count() as u64,
         newest: Some(ClockReading { received_at: origin.received_at, offset_us, synchronised }),
+        arrivals: Vec::new(),
     }
 }
 
@@ -52,6 +60,7 @@ pub fn merge_clock_day(kept: &mut ClockDay, other: &ClockDay) {
     kept.unsynchronised += other.unsynchronised;
     kept.jumps += other.jumps;
     kept.newest = kept.newest.max(other.newest);
+    add_arrivals(&mut kept.arrivals, &other.arrivals);
 }
 
 pub fn merge_clocks(kept: &mut Clocks, other: &Clocks) {
@@ -67,21 +76,22 @@ struct EncodedClock {
     unsynchronised: u64,
     jumps: u64,
     newest: Option<(i64, Option<i64>, Option<bool>)>,
+    arrivals: Vec<ArrivalHour>,
 }
 
 pub fn encode_clock_day(day: &ClockDay) -> Vec<u8> {
     let newest = day.newest.map(|newest| (newest.received_at.timestamp_micros(), newest.offset_us, newest.synchronised));
     let ClockDay { reports, offset_us, unsynchronised, jumps, .. } = *day;
-    encode(&EncodedClock { reports, offset_us, unsynchronised, jumps, newest })
+    encode(&EncodedClock { reports, offset_us, unsynchronised, jumps, newest, arrivals: day.arrivals.clone() })
 }
 
 pub fn decode_clock_day(bytes: &[u8]) -> Result<ClockDay, DecodeError> {
-    let EncodedClock { reports, offset_us, unsynchronised, jumps, newest } = decode(bytes)?;
+    let EncodedClock { reports, offset_us, unsynchronised, jumps, newest, arrivals } = decode(bytes)?;
     let newest = newest.map(|(received_us, offset_us, synchronised)| {
         let received_at = DateTime::from_timestamp_micros(received_us).ok_or(DecodeError::Instant)?;
         Ok::<_, DecodeError>(ClockReading { received_at, offset_us, synchronised })
     });
-    Ok(ClockDay { reports, offset_us, unsynchronised, jumps, newest: newest.transpose()? })
+    Ok(ClockDay { reports, offset_us, unsynchronised, jumps, newest: newest.transpose()?, arrivals })
 }
 
 #[cfg(test)]
@@ -101,6 +111,7 @@ mod tests {
         let event = Event { at, event: "clock_jump".into(), detail: None };
         Report {
             sent_at: offset_s.map(|offset_s| at + TimeDelta::seconds(offset_s)),
+            seq: Some(received_s.unsigned_abs()),
             clock: Some(Clock { synchronised, monotonic_ms: None }),
             events: vec![event; jumps],
             ..Report::default()

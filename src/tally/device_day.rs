@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta};
 use litemap::LiteMap;
 use policy::calendar::{Day, Instant, day_start};
-use policy::facts::{DeviceDay, HourFacts, Seen, Sightings};
+use policy::facts::{DeviceDay, GatewayMarks, HourFacts, Seen, Sightings};
 use policy::values_seen::ValuesSeen;
 
 use crate::encode::DecodeError;
@@ -20,6 +20,9 @@ const PLAIN_ONE: u8 = 0b0000_0000;
 const PLAIN_ZERO: u8 = 0b0100_0000;
 /// Any pairs and counts.
 const FULL: u8 = 0b1000_0000;
+
+/// In the place of an hour: the gateways' marks.
+pub(crate) const GATEWAYS: u8 = 31;
 
 /// In the first byte of values: they differ, and no hash of them follows.
 const VALUES_DIFFER: u8 = 0b100;
@@ -105,17 +108,55 @@ pub fn encode_device_day(day: Day, facts: &DeviceDay) -> Vec<u8> {
     // By channel, then hour: the order of the codes.
     let mut hours: Vec<_> = facts.hours.iter().map(|((hour, channel), facts)| (hour_code(*hour, *channel), facts)).collect();
     hours.sort_unstable_by_key(|(code, _)| *code);
-    for (code, facts) in hours {
-        put_hour(&mut out, code, start_us(day, code), facts);
+    let of_gateways = hours.partition_point(|(code, _)| *code < GATEWAYS);
+    for (code, facts) in &hours[..of_gateways] {
+        put_hour(&mut out, *code, start_us(day, *code), facts);
+    }
+    if !facts.gateways.as_slice().is_empty() {
+        put_gateways(&mut out, &facts.gateways);
+    }
+    for (code, facts) in &hours[of_gateways..] {
+        put_hour(&mut out, *code, start_us(day, *code), facts);
     }
     out
+}
+
+pub(crate) fn put_gateways(out: &mut Vec<u8>, gateways: &GatewayMarks) {
+    out.push(GATEWAYS);
+    out.push(gateways.as_slice().len() as u8);
+    gateways.as_slice().iter().for_each(|mark| out.extend_from_slice(&mark.to_le_bytes()));
+}
+
+/// What follows `GATEWAYS`.
+fn take_gateways(bytes: &mut &[u8]) -> Result<GatewayMarks, DecodeError> {
+    let mut marks = GatewayMarks::default();
+    for _ in 0..varint::take_byte(bytes)? {
+        let (mark, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::Value)?;
+        marks.add(u32::from_le_bytes(*mark));
+        *bytes = rest;
+    }
+    Ok(marks)
+}
+
+/// Takes the gateways if they are next.
+fn gateways_next(bytes: &mut &[u8]) -> Result<Option<GatewayMarks>, DecodeError> {
+    if bytes.first() != Some(&GATEWAYS) {
+        return Ok(None);
+    }
+    varint::take_byte(bytes)?;
+    take_gateways(bytes).map(Some)
 }
 
 pub fn decode_device_day(day: Day, mut bytes: &[u8]) -> Result<DeviceDay, DecodeError> {
     // An hour takes three bytes at least.
     let mut hours = LiteMap::with_capacity((bytes.len() / 3).min(48));
     let midnight = day_start(day);
+    let mut gateways = GatewayMarks::default();
     while !bytes.is_empty() {
+        if let Some(next) = gateways_next(&mut bytes)? {
+            gateways = next;
+            continue;
+        }
         let (code, value) = take_hour(&mut bytes)?;
         let start = midnight + TimeDelta::hours(i64::from(code & 31));
         let (hour, facts) = ((code & 31, channel(code >> 5)?), value.unfold(start)?);
@@ -124,7 +165,7 @@ pub fn decode_device_day(day: Day, mut bytes: &[u8]) -> Result<DeviceDay, Decode
             hours.insert(hour, facts);
         }
     }
-    Ok(DeviceDay { hours })
+    Ok(DeviceDay { hours, gateways })
 }
 
 /// Appends what two values of one device and day make together.
@@ -133,11 +174,19 @@ pub(crate) fn merge_device_days(mut kept: &[u8], mut more: &[u8], out: &mut Vec<
         match (first & HOUR_AND_CHANNEL).cmp(&(second & HOUR_AND_CHANNEL)) {
             std::cmp::Ordering::Less => copy_hour(&mut kept, out)?,
             std::cmp::Ordering::Greater => copy_hour(&mut more, out)?,
+            std::cmp::Ordering::Equal if *first == GATEWAYS => merge_gateways(&mut kept, &mut more, out)?,
             std::cmp::Ordering::Equal => merge_hours(take_hour(&mut kept)?, take_hour(&mut more)?.1, out)?,
         }
     }
     out.extend_from_slice(kept);
     out.extend_from_slice(more);
+    Ok(())
+}
+
+fn merge_gateways(kept: &mut &[u8], more: &mut &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let mut marks = gateways_next(kept)?.unwrap_or_default();
+    gateways_next(more)?.unwrap_or_default().as_slice().iter().for_each(|mark| marks.add(*mark));
+    put_gateways(out, &marks);
     Ok(())
 }
 
@@ -165,12 +214,15 @@ pub(crate) fn merge_hour(kept: &mut HourFacts, more: &HourFacts) {
 }
 
 pub fn merge_device_day(kept: &mut DeviceDay, other: &DeviceDay) {
+    other.gateways.as_slice().iter().for_each(|mark| kept.gateways.add(*mark));
     other.hours.iter().for_each(|(key, facts)| merge_hour(kept.hours.entry(*key).or_default(), facts));
 }
 
 fn copy_hour(from: &mut &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let before = *from;
-    take_hour(from)?;
+    if gateways_next(from)?.is_none() {
+        take_hour(from)?;
+    }
     out.extend_from_slice(&before[..before.len() - from.len()]);
     Ok(())
 }
@@ -309,6 +361,9 @@ mod tests {
         let mut facts = DeviceDay::default();
         for (hour, supplier, place, days_late, quality) in readings {
             let channel = if *supplier { Channel::Supplier } else { Channel::Gateway };
+            if !*supplier && place % 2 == 0 {
+                facts.gateways.add(place % 14);
+            }
             let within_us = i64::from(*place) * [1_000_000, 1_000, 1, 90_000_000][*place as usize % 4];
             let occurred_at = day_start(day()) + TimeDelta::hours(i64::from(*hour)) + TimeDelta::microseconds(within_us);
             assert_eq!(day_of(occurred_at), day());

@@ -7,18 +7,26 @@ use std::hash::{BuildHasher, Hash};
 
 use compact_str::CompactString;
 use hashbrown::{DefaultHashBuilder, HashTable};
-use policy::facts::Channel;
+use policy::facts::{Channel, GatewayMark, gateway_mark};
 
 use crate::slot::{NO_SLOT, Sighting, Slot};
 
 /// Slots of one device that are looked at before another one is begun; two of one hour are joined when they are written.
 const NEAR: usize = 4;
 
-/// An enterprise as one channel speaks of it.
+/// An enterprise as one gateway, or its suppliers, speak of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
     pub(crate) enterprise: CompactString,
-    pub(crate) channel: Channel,
+    /// `None`: a supplier.
+    pub(crate) gateway: Option<CompactString>,
+    pub(crate) mark: GatewayMark,
+}
+
+impl Owner {
+    pub(crate) fn channel(&self) -> Channel {
+        if self.gateway.is_some() { Channel::Gateway } else { Channel::Supplier }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,20 +57,23 @@ impl DeviceDelta {
         DeviceDelta { device_table: HashTable::with_capacity(self.devices.len()), ..DeviceDelta::default() }
     }
 
-    /// The number of an enterprise and channel.
-    pub(crate) fn owner(&mut self, enterprise: &str, channel: Channel) -> u32 {
+    /// The number of an enterprise with a gateway, or with its suppliers.
+    pub(crate) fn owner(&mut self, enterprise: &str, gateway: Option<&str>) -> u32 {
         let DeviceDelta { owners, owner_table, hasher, .. } = self;
-        let hash = |enterprise: &str, channel: Channel| hasher.hash_one((enterprise, channel as u8));
-        let wanted = hash(enterprise, channel);
-        let equal = |number: &u32| owners[*number as usize].channel == channel && owners[*number as usize].enterprise == enterprise;
+        let hash = |enterprise: &str, gateway: Option<&str>| hasher.hash_one((enterprise, gateway));
+        let wanted = hash(enterprise, gateway);
+        let equal = |number: &u32| {
+            let owner = &owners[*number as usize];
+            owner.gateway.as_deref() == gateway && owner.enterprise == enterprise
+        };
         if let Some(number) = owner_table.find(wanted, equal) {
             return *number;
         }
         let number = number(owners.len());
-        owners.push(Owner { enterprise: enterprise.into(), channel });
+        owners.push(Owner { enterprise: enterprise.into(), gateway: gateway.map(Into::into), mark: gateway.map_or(0, gateway_mark) });
         owner_table.insert_unique(wanted, number, |number| {
             let owner = &owners[*number as usize];
-            hash(&owner.enterprise, owner.channel)
+            hash(&owner.enterprise, owner.gateway.as_deref())
         });
         number
     }
@@ -81,8 +92,8 @@ impl DeviceDelta {
     /// Takes in another stretch.
     pub(crate) fn merge(&mut self, other: &DeviceDelta) {
         for at in 0..other.devices.len() {
-            let Owner { enterprise, channel } = &other.owners[other.devices[at].owner as usize];
-            let owner = self.owner(enterprise, *channel);
+            let Owner { enterprise, gateway, .. } = &other.owners[other.devices[at].owner as usize];
+            let owner = self.owner(enterprise, gateway.as_deref());
             for (_, slot) in other.slots(at) {
                 self.add_slot(owner, other.name(at), slot);
             }

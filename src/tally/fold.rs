@@ -51,7 +51,8 @@ impl Facts {
             Sender::Supplier(_) | Sender::Carrier(_) | Sender::Operator(_) => Channel::Supplier,
         };
         if !report.devices.is_empty() {
-            let owner = self.devices.owner(&origin.enterprise, channel);
+            let gateway = if let Sender::Gateway(gateway) = &origin.sender { Some(gateway.as_str()) } else { None };
+            let owner = self.devices.owner(&origin.enterprise, gateway);
             for entry in &report.devices {
                 let (hour, us) = hour_and_us(entry.at);
                 let seen = Pair { us, days_late: days_late(entry.at, origin.received_at) };
@@ -221,7 +222,7 @@ mod tests {
                 active_s,
             }
         });
-        let sender = prop_oneof![Just(Sender::Gateway("g".into())), Just(Sender::Supplier("s".into()))];
+        let sender = prop_oneof![(0u8..3).prop_map(|n| Sender::Gateway(format!("g{n}").into())), Just(Sender::Supplier("s".into()))];
         let values = prop::collection::vec(prop::collection::vec(0u8..3, 0..3), 8);
         let lists = (prop::collection::vec(device, 0..8), values, prop::collection::vec(usage, 0..4));
         (sender, 0u8..3, 0i64..200_000_000_000, lists).prop_map(|(sender, enterprise, ago_us, (mut devices, values, usage))| {

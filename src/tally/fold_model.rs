@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use compact_str::CompactString;
 use policy::calendar::{Day, Instant, day_of, hour_of};
-use policy::facts::{CarrierDay, Channel, DeviceDay, Seen, UsageFacts, UsageKey};
+use policy::facts::{CarrierDay, Channel, DeviceDay, Seen, UsageFacts, UsageKey, gateway_mark};
 use policy::values_seen::ValuesSeen;
 use wire::Report;
 use wire::carrier::CarrierMessage;
@@ -35,7 +35,11 @@ impl Model {
         let channel = if matches!(origin.sender, Sender::Gateway(_)) { Channel::Gateway } else { Channel::Supplier };
         for entry in &report.devices {
             let key = (origin.enterprise.clone(), day_of(entry.at), entry.device.clone());
-            let hour = self.devices.entry(key).or_default().hours.entry((hour_of(entry.at), channel)).or_default();
+            let day = self.devices.entry(key).or_default();
+            if let Sender::Gateway(gateway) = &origin.sender {
+                day.gateways.add(gateway_mark(gateway));
+            }
+            let hour = day.hours.entry((hour_of(entry.at), channel)).or_default();
             let sightings = if entry.quality == Quality::Normal { &mut hour.normal } else { &mut hour.other };
             sightings.add(seen(entry.at, origin.received_at));
             hour.counts[entry.quality as usize] += 1;

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta};
-use policy::facts::{HourFacts, Seen};
+use policy::facts::{GatewayMarks, HourFacts, Seen};
 
-use crate::device_day::{hour_code, put_hour, put_plain};
+use crate::device_day::{GATEWAYS, hour_code, put_gateways, put_hour, put_plain};
 use crate::devices::{DeviceDelta, SlotAt};
 use crate::encode::{encode_carrier, encode_usage};
 use crate::fold::Facts;
@@ -63,7 +63,7 @@ impl<'a> DeviceRecords<'a> {
         enterprises.sort_unstable_by(|a, b| name_order(a.as_bytes(), b.as_bytes()));
         enterprises.dedup();
         let rank = |name: &str| enterprises.partition_point(|other| name_order(other.as_bytes(), name.as_bytes()).is_lt()) as u32;
-        let places: Vec<_> = delta.owners().iter().map(|owner| (rank(&owner.enterprise), hour_code(0, owner.channel))).collect();
+        let places: Vec<_> = delta.owners().iter().map(|owner| (rank(&owner.enterprise), hour_code(0, owner.channel()))).collect();
         let mut entries = Vec::with_capacity(delta.slot_count());
         for device in 0..delta.len() {
             let (rank, channel_code) = places[delta.device_owner(device) as usize];
@@ -86,11 +86,35 @@ impl<'a> DeviceRecords<'a> {
             let Entry { rank, day, device, .. } = of_device[0];
             key.begin(kind::DEVICE_DAY).name(self.enterprises[rank as usize]).day(day).name(self.delta.name(device as usize));
             value.clear();
-            of_device.chunk_by(|a, b| a.code == b.code).for_each(|slots| self.write_hour(slots, &mut value));
+            let gateways = self.gateways(of_device);
+            let hours = of_device.chunk_by(|a, b| a.code == b.code);
+            // The gateways stand after their channel's hours.
+            let mut owed = !gateways.as_slice().is_empty();
+            for slots in hours {
+                if owed && slots[0].code > GATEWAYS {
+                    put_gateways(&mut value, &gateways);
+                    owed = false;
+                }
+                self.write_hour(slots, &mut value);
+            }
+            if owed {
+                put_gateways(&mut value, &gateways);
+            }
             put(&key.0, &value)?;
         }
         let stretches: BTreeSet<i32> = self.entries.iter().map(|entry| stretch_of(entry.day).0).collect();
         stretches.into_iter().try_for_each(|stretch| self.write_hours_of_days(stretch, put))
+    }
+
+    fn gateways(&self, of_device: &[Entry]) -> GatewayMarks {
+        let mut marks = GatewayMarks::default();
+        for entry in of_device {
+            let owner = &self.delta.owners()[self.delta.device_owner(entry.device as usize) as usize];
+            if owner.gateway.is_some() {
+                marks.add(owner.mark);
+            }
+        }
+        marks
     }
 
     fn write_hour(&self, slots: &[Entry], out: &mut Vec<u8>) {
