@@ -57,6 +57,9 @@ fn within_a_minute_every_verdict_is_on_the_page_the_pasted_lines_work_and_ctrl_c
         assert_eq!(verdict_of(&page, voucher), verdict, "{voucher}");
     }
     assert!(page.contains("67 / 67") && page.contains("66 / 67"));
+    for honest in ["V-GZ-001", "V-FS-001", "V-ZS-002", "V-GZ-003", "V-GZ-002"] {
+        assert!(!get(&format!("{link}/{honest}")).contains("outcome finding"), "{honest} has a finding");
+    }
     let carrier = get(&format!("{link}/V-FS-002"));
     assert!(carrier.contains("以运营商"), "the carrier's figure decides and is said");
 

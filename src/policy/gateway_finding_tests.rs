@@ -38,7 +38,7 @@ fn a_device_that_two_gateways_report_on_the_same_days_is_found_and_one_that_move
     for gateway in ["gw-1", "gw-2"] {
         world.facts.clocks.insert((gateway.into(), day("2019-10-11")), ClockDay::default());
     }
-    let mut report = |world: &mut World, on: &str, gateways: &[&str]| {
+    let report = |world: &mut World, on: &str, gateways: &[&str]| {
         let of_day = world.facts.devices.get_mut(&("SN-0".to_string(), day(on))).unwrap();
         gateways.iter().for_each(|gateway| of_day.gateways.add(gateway_mark(gateway)));
     };

@@ -400,6 +400,7 @@ mod tests {
     #[test]
     fn an_hour_of_timely_readings_takes_three_bytes_and_values_that_differ_five_more() {
         let mut facts = device_day(&[(8, false, 4, 1, 0)]);
+        facts.gateways = GatewayMarks::default();
         facts.hours.get_mut(&(8, Channel::Gateway)).unwrap().counts[0] = 60;
         assert_eq!(encode_device_day(day(), &facts).len(), 3);
         let hour = facts.hours.get_mut(&(8, Channel::Gateway)).unwrap();
