@@ -27,6 +27,8 @@ pub(crate) fn read(bytes: &[u8], reading: &Reading<'_>) -> RegisterFile {
         }
         None => return unreadable("the file is neither UTF-8 nor GBK: save it as CSV UTF-8".into()),
     };
+    // One kind of line end, so that lines can be counted.
+    let text = if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { text };
     let ended = read_rows(&text, Table::new(list, None, &mut file));
     if let Err(detail) = ended {
         file.faults.push(fault_of_file("unreadable", detail));
