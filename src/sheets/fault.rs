@@ -108,6 +108,7 @@ pub fn text_of(code: &str, list: Option<&List>, row: Option<usize>, column: Opti
         "bound" => "超出允许的大小或数量".into(),
         "unreadable" => "文件无法读取，可能已损坏或格式不符".into(),
         "encoding" => "文字编码不是 UTF-8，已按 GBK 读取，请核对".into(),
+        "more" => "其余提醒从略".into(),
         "example" => "示例行，已跳过".into(),
         "voucher_before_contract" => "申领时间早于合同签订日期（R4），将在形式核查中列出".into(),
         "organisation_code" => "信用代码第 9–17 位的组织机构代码校验位不符（GB 11714），请核对".into(),

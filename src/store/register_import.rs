@@ -410,7 +410,7 @@ impl Checker<'_> {
             self.faults.push(fault_of_file(0, "bound", "", format!("and {} more faults", self.faults_beyond)));
         }
         if self.warnings_beyond > 0 {
-            self.warnings.push(fault_of_file(0, "bound", "", format!("and {} more warnings", self.warnings_beyond)));
+            self.warnings.push(fault_of_file(0, "more", "", format!("and {} more warnings", self.warnings_beyond)));
         }
     }
 }
