@@ -98,7 +98,9 @@ fn a_judgement_covers_every_register_change_answered_before_it_and_no_change_els
 
 #[test]
 fn of_many_results_the_one_in_force_at_any_instant_is_given_and_the_feed_has_all_in_order() {
-    let site = Site::new(register(Utc::now() - TimeDelta::minutes(5)).file());
+    // Only what is asked for is judged.
+    let by_itself_never = |_: &_| vec!["monitor.every_s=0".to_string()];
+    let site = Site::with(register(Utc::now() - TimeDelta::minutes(5)).file(), by_itself_never);
     let mut told = vec![site.judge("V-3"), site.judge("V-1")];
     for n in 1..=4 {
         let row = json!({"voucher": "V-1", "device": format!("NEW-{n}"), "province": "44"});

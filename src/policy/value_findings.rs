@@ -167,7 +167,7 @@ pub(crate) fn burst(case: &Case<'_>, window: &Window, active: &BTreeSet<Day>) ->
     let asked = case.voucher.redeem_at.is_some_and(|at| day_of(at) == window.to && at <= window.cut_off);
     let span = (window.to - *first).num_days() + 1;
     let long_before = day_of(case.voucher.applied_at) < window.from;
-    if !asked || !long_before || span > i64::from(last_days) || i64::from(last_days) >= (window.to - window.from).num_days() + 1 {
+    if !asked || !long_before || span > i64::from(last_days) || i64::from(last_days) > (window.to - window.from).num_days() {
         return None;
     }
     let evidence = vec![json!({

@@ -55,7 +55,7 @@ fn true_cells_are_read_exactly_or_refused() {
         sheet.write(1, 4, 80000).unwrap();
         sheet.write(1, 6, 20_190_001).unwrap();
         sheet.write_with_format(2, 1, &applied, &moment).unwrap();
-        sheet.write_with_format(2, 2, &ExcelDateTime::from_ymd(2019, 9, 2).unwrap().and_hms(8, 5, 9.25).unwrap(), &moment).unwrap();
+        sheet.write_with_format(2, 2, ExcelDateTime::from_ymd(2019, 9, 2).unwrap().and_hms(8, 5, 9.25).unwrap(), &moment).unwrap();
         sheet.write(2, 3, 0.1 + 0.2).unwrap();
         sheet.write(2, 4, 1.005).unwrap();
         sheet.write(2, 5, true).unwrap();
