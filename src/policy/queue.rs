@@ -175,6 +175,7 @@ mod tests {
             redeem("V-2", "2020", "2020-10-10T09:00:00+08:00", VoucherStatus::Returned),
             redeem("V-3", "2020", "2020-10-10T09:00:00+08:00", VoucherStatus::Paid),
             redeem("V-4", "2020", "2020-10-10T09:00:00+08:00", VoucherStatus::Issued),
+            redeem("V-5", "2020", "2020-10-11T09:00:00+08:00", VoucherStatus::Approved),
             unfunded,
             late,
             redeem("V-9", "2019", "2019-12-03T09:00:00+08:00", VoucherStatus::Approved),
@@ -186,6 +187,7 @@ mod tests {
             ("V-9", PlaceReason::CarriedOver),
             ("V-1", PlaceReason::Ordinary),
             ("V-4", PlaceReason::Ordinary),
+            ("V-5", PlaceReason::Ordinary),
         ];
         assert_eq!(next, expected.map(|(id, reason)| (id.to_string(), reason)));
         assert_eq!(ids(&register, QueueKind::Redemption, "2019", "2020-11-01T00:00:00+08:00"), ["V-6", "V-9"]);
