@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::calendar::Instant;
+use crate::calendar::{Instant, minute_end};
 use crate::reasons::PilotTitle;
 use crate::register::{IssuancePeriod, Pilot, Register};
 use crate::rulebook::Parameters;
@@ -28,12 +28,13 @@ pub fn stand<'r>(
     period: &IssuancePeriod,
     as_of: Instant,
 ) -> PilotStanding<'r> {
+    let claiming_ends = minute_end(period.claim_to);
     let members: BTreeSet<&str> = pilot.members.iter().map(String::as_str).collect();
     let mut suppliers_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let claimed = register.vouchers.values().filter(|voucher| {
         voucher.pilot.as_ref() == Some(&pilot.id) && voucher.period.as_ref() == Some(&period.id) && voucher.status.takes_from_cap()
     });
-    for voucher in claimed.filter(|voucher| voucher.applied_at <= period.claim_to.min(as_of)) {
+    for voucher in claimed.filter(|voucher| voucher.applied_at <= claiming_ends.min(as_of)) {
         let supplier = register.products.get(&voucher.product).map(|product| product.supplier.as_str());
         if let Some(supplier) = supplier.filter(|supplier| members.contains(supplier))
             && pilot.enterprises.contains(&voucher.enterprise)
@@ -52,7 +53,7 @@ pub fn stand<'r>(
     let enough = standing.enterprises_served.len() >= parameters.pilot_enterprises_min as usize
         && standing.enterprises_served_jointly.len() >= parameters.pilot_joint_enterprises_min as usize
         && standing.benchmark_named;
-    standing.title = match (enough, as_of > period.claim_to) {
+    standing.title = match (enough, as_of > claiming_ends) {
         (true, _) => PilotTitle::Kept,
         (false, false) => PilotTitle::Open,
         (false, true) => PilotTitle::Lost,
@@ -107,8 +108,8 @@ mod tests {
         (standing.enterprises_served.len(), standing.enterprises_served_jointly.len(), standing.title)
     }
 
-    const BEFORE: &str = "2019-12-31T18:00:00+08:00";
-    const AFTER: &str = "2019-12-31T18:00:00.000001+08:00";
+    const BEFORE: &str = "2019-12-31T18:00:59+08:00";
+    const AFTER: &str = "2019-12-31T18:01:00+08:00";
 
     #[test]
     fn ten_enterprises_three_of_all_members_and_a_benchmark_keep_the_title() {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::amount::{devices_required, devices_suffice};
-use crate::calendar::{self, Day, Instant, day_of, show_instant};
+use crate::calendar::{self, Day, Instant, day_of, minute_end, show_instant};
 use crate::devices::{DeviceStanding, activity};
 use crate::facts::VoucherFacts;
 use crate::judge::{Case, Judgement, judge};
@@ -130,7 +130,7 @@ fn why_closed(case: &Case<'_>, deadline: Option<Instant>) -> Option<String> {
             show_instant(at)
         ));
     }
-    let passed = deadline.filter(|deadline| *deadline < case.as_of)?;
+    let passed = deadline.filter(|deadline| minute_end(*deadline) < case.as_of)?;
     Some(format!("兑现期已于 {} 结束，本券没有申请兑现。", show_instant(passed)))
 }
 
