@@ -43,10 +43,17 @@ pub fn peers_of(peers: &[Peer], voucher: &Voucher) -> Peers {
     let before = &peers[until.saturating_sub(PEERS_MAX)..until];
     Peers {
         contracts: before.len() as u64,
-        amount: spread(before.iter().map(|peer| peer.amount).collect()),
-        amount_per_device: spread(before.iter().filter_map(|peer| peer.amount_per_device).collect()),
-        amount_per_module: spread(before.iter().filter_map(|peer| peer.amount_per_module).collect()),
+        amount: spread_of_enough(before.iter().map(|peer| peer.amount).collect()),
+        amount_per_device: spread_of_enough(before.iter().filter_map(|peer| peer.amount_per_device).collect()),
+        amount_per_module: spread_of_enough(before.iter().filter_map(|peer| peer.amount_per_module).collect()),
     }
+}
+
+/// Fewer are never compared, whatever the rulebook says: they need not stand in a slice, where it would change with them.
+pub const CONTRACTS_MIN: u32 = 5;
+
+fn spread_of_enough(figures: Vec<Decimal>) -> Option<Spread> {
+    if figures.len() < CONTRACTS_MIN as usize { None } else { spread(figures) }
 }
 
 /// `None` of nothing.

@@ -12,6 +12,7 @@ use crate::calendar::{Day, Instant};
 use crate::canonical::hash_of;
 use crate::in_force::{Dated, Versions};
 use crate::money::Yuan;
+use crate::outliers::CONTRACTS_MIN;
 use crate::policy_file::{self, Form, PolicyFault, decimal, grammar_faults, read_key, refuse_unknown};
 use crate::register::ProductClass;
 
@@ -90,7 +91,7 @@ pub const PARAMETERS: &[Parameter] = &[
     optional("credit_late_share_max", Form::Share, "0.1"),
     optional("credit_refused_max", count(0, 1_000_000), "100"),
     optional("outlier_score_min", count(1, 1_000), "5"),
-    optional("outlier_contracts_min", count(2, 200), "10"),
+    optional("outlier_contracts_min", count(CONTRACTS_MIN, 200), "10"),
     optional("outlier_deviation_min", Form::Share, "0.05"),
     optional("unredeemed_refused", Form::Flag, "true"),
     optional("unredeemed_all_periods", Form::Flag, "true"),
