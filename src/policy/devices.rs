@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Day;
-use crate::facts::{DeviceDay, VoucherFacts};
+use crate::facts::{DeviceDay, DeviceDays, VoucherFacts};
 use crate::reasons::ExclusionReason;
 use crate::register::{DeclaredDevice, Register, Voucher};
 use crate::result::ExcludedDevice;
@@ -78,15 +78,15 @@ impl DevicesWeighed {
     }
 }
 
-pub fn activity(day: &DeviceDay, window: &Window, late_days_max: u32) -> DeviceActivity {
+pub fn activity(day: &DeviceDay, cut_off_us: i64, late_days_max: u32) -> DeviceActivity {
     let mut activity = DeviceActivity::default();
     // By clock hour, from the lowest bit.
     let mut hours = 0u32;
     for ((hour, _channel), facts) in &day.hours {
-        let normal = facts.normal.any_at(window.cut_off);
+        let normal = facts.normal.any_at(cut_off_us);
         activity.normal |= normal;
-        activity.seen |= normal || facts.other.any_at(window.cut_off);
-        if facts.normal.count_at(window.cut_off, late_days_max) {
+        activity.seen |= normal || facts.other.any_at(cut_off_us);
+        if facts.normal.count_at(cut_off_us, late_days_max) {
             hours |= 1 << hour;
         }
     }
@@ -106,11 +106,12 @@ pub fn weigh(
     let claims = claims_of_others(register, voucher);
     let place_matters = place_matters(parameters, row);
     let mut weighed = DevicesWeighed { silent: true, ..DevicesWeighed::default() };
+    let cut_off_us = window.cut_off_us();
     for declared in register.devices_of(&voucher.id) {
         let mut standing = stand(declared, claims.get(declared.device.as_str()));
         let mut normal = false;
-        for ((_, day), facts) in facts.devices.range((declared.device.clone(), window.from)..=(declared.device.clone(), window.to)) {
-            let activity = activity(facts, window, parameters.late_days_max);
+        for (day, of_day) in facts.devices.get(&declared.device).into_iter().flat_map(|days| within(days, window)) {
+            let activity = activity(of_day, cut_off_us, parameters.late_days_max);
             normal |= activity.normal;
             standing.days_seen += u32::from(activity.seen);
             if activity.counting_hours > 0 {
@@ -247,11 +248,14 @@ fn detail(standing: &DeviceStanding, parameters: &Parameters) -> String {
 }
 
 fn undeclared(register: &Register, parameters: &Parameters, voucher: &Voucher, window: &Window, facts: &VoucherFacts) -> u64 {
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    for ((device, day), facts) in &facts.devices {
-        if window.contains(*day) && !seen.contains(device.as_str()) && activity(facts, window, parameters.late_days_max).seen {
-            seen.insert(device);
-        }
-    }
-    seen.into_iter().filter(|device| !register.devices.contains_key(&(voucher.id.clone(), (*device).to_string()))).count() as u64
+    let cut_off_us = window.cut_off_us();
+    let declared: BTreeSet<&str> = register.devices_of(&voucher.id).map(|declared| declared.device.as_str()).collect();
+    let others = facts.devices.iter().filter(|(device, _)| !declared.contains(device.as_str()));
+    let seen = |days: &DeviceDays| within(days, window).any(|(_, of_day)| activity(of_day, cut_off_us, parameters.late_days_max).seen);
+    others.filter(|(_, days)| seen(days)).count() as u64
+}
+
+/// The days of the window, oldest first.
+pub(crate) fn within<'f>(days: &'f DeviceDays, window: &Window) -> impl Iterator<Item = (&'f Day, &'f DeviceDay)> {
+    days.iter().filter(|(day, _)| window.contains(**day))
 }

@@ -23,15 +23,22 @@ pub enum Channel {
 
 /// Something seen once: when it occurred, and how many started days of 24 h it took to reach us.
 /// It counts for a cut-off `c` and a bound `l` exactly when `occurred_at <= c` and `days_late <= l`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen {
-    pub occurred_at: Instant,
+    /// Microseconds since the Unix epoch.
+    pub occurred_us: i64,
     pub days_late: u32,
 }
 
-/// The Pareto-minimal `Seen`: ascending in `occurred_at`, strictly descending in `days_late`. Merging is commutative,
+impl Seen {
+    pub fn new(occurred_at: Instant, days_late: u32) -> Seen {
+        Seen { occurred_us: occurred_at.timestamp_micros(), days_late }
+    }
+}
+
+/// The Pareto-minimal `Seen`: ascending in `occurred_us`, strictly descending in `days_late`. Merging is commutative,
 /// associative and idempotent. Mostly there is one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sightings(SmallVec<[Seen; 1]>);
 
 impl From<Seen> for Sightings {
@@ -42,12 +49,12 @@ impl From<Seen> for Sightings {
 
 impl Sightings {
     pub fn add(&mut self, seen: Seen) {
-        let at = self.0.partition_point(|kept| kept.occurred_at <= seen.occurred_at);
+        let at = self.0.partition_point(|kept| kept.occurred_us <= seen.occurred_us);
         if at > 0 && self.0[at - 1].days_late <= seen.days_late {
             return;
         }
         // An equal instant before `at` has more days late and is dominated, as is everything after that is not less late.
-        let from = if at > 0 && self.0[at - 1].occurred_at == seen.occurred_at { at - 1 } else { at };
+        let from = if at > 0 && self.0[at - 1].occurred_us == seen.occurred_us { at - 1 } else { at };
         let until = at + self.0[at..].iter().take_while(|kept| kept.days_late >= seen.days_late).count();
         self.0.drain(from..until);
         self.0.insert(from, seen);
@@ -58,13 +65,13 @@ impl Sightings {
     }
 
     /// Anything up to the cut-off that was not later than `late_days_max`?
-    pub fn count_at(&self, cut_off: Instant, late_days_max: u32) -> bool {
-        self.0.iter().any(|seen| seen.occurred_at <= cut_off && seen.days_late <= late_days_max)
+    pub fn count_at(&self, cut_off_us: i64, late_days_max: u32) -> bool {
+        self.0.iter().any(|seen| seen.occurred_us <= cut_off_us && seen.days_late <= late_days_max)
     }
 
     /// Anything up to the cut-off, however late?
-    pub fn any_at(&self, cut_off: Instant) -> bool {
-        self.0.first().is_some_and(|seen| seen.occurred_at <= cut_off)
+    pub fn any_at(&self, cut_off_us: i64) -> bool {
+        self.0.first().is_some_and(|seen| seen.occurred_us <= cut_off_us)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -76,17 +83,53 @@ impl Sightings {
     }
 }
 
+/// How many readings there are of each quality, in the order `N F M S D C T B`. Mostly all are `N`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QualityCounts {
+    normal: u64,
+    /// Only where there are any.
+    others: Option<Box<[u64; 7]>>,
+}
+
+impl QualityCounts {
+    pub const QUALITIES: usize = 8;
+
+    pub fn get(&self, quality: usize) -> u64 {
+        if quality == 0 { self.normal } else { self.others.as_ref().map_or(0, |others| others[quality - 1]) }
+    }
+
+    pub fn all(&self) -> [u64; Self::QUALITIES] {
+        std::array::from_fn(|quality| self.get(quality))
+    }
+
+    pub fn all_normal(&self) -> bool {
+        self.others.is_none()
+    }
+
+    pub fn add(&mut self, quality: usize, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let kept = if quality == 0 { &mut self.normal } else { &mut self.others.get_or_insert_default()[quality - 1] };
+        *kept = kept.saturating_add(count);
+    }
+
+    pub fn merge(&mut self, other: &QualityCounts) {
+        self.add(0, other.normal);
+        let others = other.others.iter().flat_map(|others| others.iter());
+        others.enumerate().for_each(|(at, count)| self.add(at + 1, *count));
+    }
+}
+
 /// What a device said within one clock hour of one channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HourFacts {
     /// Readings of quality `N`.
     pub normal: Sightings,
     /// Readings of any other quality.
     pub other: Sightings,
-    /// How many readings of each quality, in the order `N F M S D C T B`.
-    pub counts: [u64; 8],
+    pub counts: QualityCounts,
     /// What the values of those of quality `N` tell.
-    #[serde(default)]
     pub values: ValuesSeen,
 }
 
@@ -131,6 +174,8 @@ pub struct DeviceDay {
     /// By which gateways it was reported.
     pub gateways: GatewayMarks,
 }
+
+pub type DeviceDays = LiteMap<Day, DeviceDay>;
 
 /// Identity of usage facts within one enterprise and product.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -201,8 +246,8 @@ pub struct SenderConflicts {
 /// Everything about one voucher's enterprise and product that lies in the window (whole days, so a little more than the window).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VoucherFacts {
-    /// Every device of the enterprise that said anything, declared or not, by (device, day).
-    pub devices: BTreeMap<(String, Day), DeviceDay>,
+    /// Every device of the enterprise that said anything, declared or not.
+    pub devices: BTreeMap<String, DeviceDays>,
     /// Usage of the voucher's product by its enterprise.
     pub usage: BTreeMap<UsageKey, UsageFacts>,
     /// Carrier records of the enterprise towards the product, by (day, line).
@@ -218,11 +263,10 @@ pub struct VoucherFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::DateTime;
     use proptest::prelude::*;
 
     fn seen(at: i64, days_late: u32) -> Seen {
-        Seen { occurred_at: DateTime::from_timestamp(at, 0).unwrap(), days_late }
+        Seen { occurred_us: at * 1_000_000, days_late }
     }
 
     proptest! {
@@ -241,9 +285,9 @@ mod tests {
             list.iter().for_each(|(at, days)| forward.add(seen(*at, *days)));
             list.iter().rev().for_each(|(at, days)| backward.add(seen(*at, *days)));
             prop_assert_eq!(&forward, &backward);
-            let cut_off = DateTime::from_timestamp(cut, 0).unwrap();
-            prop_assert_eq!(forward.count_at(cut_off, late), list.iter().any(|(at, days)| *at <= cut && *days <= late));
-            prop_assert_eq!(forward.any_at(cut_off), list.iter().any(|(at, _)| *at <= cut));
+            let cut_off_us = cut * 1_000_000;
+            prop_assert_eq!(forward.count_at(cut_off_us, late), list.iter().any(|(at, days)| *at <= cut && *days <= late));
+            prop_assert_eq!(forward.any_at(cut_off_us), list.iter().any(|(at, _)| *at <= cut));
             let mut twice = forward.clone();
             twice.merge(&backward);
             prop_assert_eq!(twice, forward);

@@ -39,7 +39,7 @@ fn a_device_that_two_gateways_report_on_the_same_days_is_found_and_one_that_move
         world.facts.clocks.insert((gateway.into(), day("2019-10-11")), ClockDay::default());
     }
     let report = |world: &mut World, on: &str, gateways: &[&str]| {
-        let of_day = world.facts.devices.get_mut(&("SN-0".to_string(), day(on))).unwrap();
+        let of_day = world.facts.devices.get_mut("SN-0").unwrap().get_mut(&day(on)).unwrap();
         gateways.iter().for_each(|gateway| of_day.gateways.add(gateway_mark(gateway)));
     };
     report(&mut world, "2019-10-10", &["gw-1"]);

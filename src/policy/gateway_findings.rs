@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 
 use crate::calendar::Day;
+use crate::devices::within;
 use crate::facts::{GatewayMark, VoucherFacts, gateway_mark};
 use crate::findings::{Found, found};
 use crate::judge::Case;
@@ -24,10 +25,10 @@ fn device_in_two_gateways(case: &Case<'_>, window: &Window) -> Option<Found> {
     let names = names_of_marks(case.facts);
     let (mut told, mut all_days) = (Vec::new(), BTreeSet::new());
     for declared in case.register.devices_of(&case.voucher.id) {
-        let range = (declared.device.clone(), window.from)..=(declared.device.clone(), window.to);
-        let twice = case.facts.devices.range(range).filter(|(_, of_day)| of_day.gateways.as_slice().len() > 1);
+        let days = case.facts.devices.get(&declared.device).into_iter().flat_map(|days| within(days, window));
+        let twice = days.filter(|(_, of_day)| of_day.gateways.as_slice().len() > 1);
         let (mut days, mut marks) = (BTreeSet::new(), BTreeSet::new());
-        for ((_, day), of_day) in twice {
+        for (day, of_day) in twice {
             days.insert(*day);
             marks.extend(of_day.gateways.as_slice());
         }

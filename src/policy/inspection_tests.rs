@@ -77,16 +77,14 @@ fn live_vouchers_owe_every_ended_day_from_application_to_redemption() {
 fn reading(facts: &mut VoucherFacts, device: &str, hour: &str, channel: Channel, days_late: u32, normal: bool) {
     let occurred_at = at(&format!("{hour}:30:00+08:00"));
     let (on, clock_hour) = (crate::calendar::day_of(occurred_at), crate::calendar::hour_of(occurred_at));
-    let mut of_day = facts.devices.remove(&(device.to_string(), on)).unwrap_or_default();
-    let mut of_hour = of_day.hours.remove(&(clock_hour, channel)).unwrap_or_default();
-    let seen = Seen { occurred_at, days_late };
+    let of_day = facts.devices.entry(device.to_string()).or_default().entry(on).or_default();
+    let of_hour = of_day.hours.entry((clock_hour, channel)).or_default();
+    let seen = Seen::new(occurred_at, days_late);
     if normal {
         of_hour.normal.add(seen)
     } else {
         of_hour.other.add(seen)
     }
-    of_day.hours.insert((clock_hour, channel), of_hour);
-    facts.devices.insert((device.to_string(), on), of_day);
 }
 
 #[test]
@@ -121,7 +119,7 @@ fn usage_counts_days_and_entries() {
         ("2019-11-11", "a", Channel::Supplier, 2),
     ] {
         let key = UsageKey { day: day(on), user: user.into(), function_module: "甲".into(), channel };
-        facts.usage.entry(key).or_default().seen.add(Seen { occurred_at: at(&format!("{on}T10:00:00+08:00")), days_late });
+        facts.usage.entry(key).or_default().seen.add(Seen::new(at(&format!("{on}T10:00:00+08:00")), days_late));
     }
     let figures = QualityFigures::count(owed, &facts);
     assert_eq!((figures.usage_days, figures.usage_days_expected), (2, 7));

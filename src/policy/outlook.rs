@@ -211,11 +211,12 @@ impl Ahead<'_> {
 
     fn device(&self, device: &DeviceStanding) -> Paced {
         let parameters = self.parameters();
-        let cut_off = crate::window::Window { from: Day::MIN, to: self.today, cut_off: self.case.as_of };
-        let days = self.case.facts.devices.range((device.device.clone(), Day::MIN)..=(device.device.clone(), self.today));
-        let effective = days
-            .filter(|(_, facts)| activity(facts, &cut_off, parameters.late_days_max).counting_hours >= parameters.effective_day_hours_min);
-        Paced::of(effective.map(|((_, day), _)| *day).collect(), self.today)
+        let as_of_us = self.case.as_of.timestamp_micros();
+        let days = self.case.facts.devices.get(&device.device).into_iter().flat_map(|days| days.iter());
+        let effective = days.filter(|(day, _)| **day <= self.today).filter(|(_, facts)| {
+            activity(facts, as_of_us, parameters.late_days_max).counting_hours >= parameters.effective_day_hours_min
+        });
+        Paced::of(effective.map(|(day, _)| *day).collect(), self.today)
     }
 
     /// Active days go on at their pace; users and function modules are those of the days that the later window still holds and of the
@@ -223,7 +224,8 @@ impl Ahead<'_> {
     fn usage_forecast(&self, deadline: Day) -> Forecast {
         let parameters = self.parameters();
         let facts: &VoucherFacts = self.case.facts;
-        let counting = || facts.usage.iter().filter(|(_, usage)| usage.seen.count_at(self.case.as_of, parameters.late_days_max));
+        let as_of_us = self.case.as_of.timestamp_micros();
+        let counting = || facts.usage.iter().filter(|(_, usage)| usage.seen.count_at(as_of_us, parameters.late_days_max));
         let paced = Paced::of(counting().map(|(key, _)| key.day).collect(), self.today);
         let contracted: BTreeSet<&str> = self.case.voucher.contract_modules.iter().map(String::as_str).collect();
         let recent = self.today - chrono::Days::new(u64::from(PACE_DAYS));

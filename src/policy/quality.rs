@@ -81,10 +81,8 @@ impl QualityFigures {
         figures.device_days_expected = expected.devices.values().map(|days| days.len() as u64).sum();
         figures.device_hours_expected = figures.device_days_expected * HOURS_OF_DAY;
         figures.usage_days_expected = expected.usage.len() as u64;
-        for ((device, day), of_day) in &facts.devices {
-            if !expected.devices.get(device).is_some_and(|days| days.contains(day)) {
-                continue;
-            }
+        let owed = expected.devices.iter().filter_map(|(device, days)| Some((days, facts.devices.get(device)?)));
+        for (_, of_day) in owed.flat_map(|(owed, days)| days.iter().filter(|(day, _)| owed.contains(*day))) {
             let mut hours: BTreeMap<u8, u32> = BTreeMap::new();
             let mut channels = BTreeSet::new();
             for ((hour, channel), of_hour) in of_day.hours.iter() {

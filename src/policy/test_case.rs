@@ -174,15 +174,15 @@ impl World {
     }
 
     pub fn reading_by(&mut self, device: &str, occurred_at: Instant, days_late: u32, channel: Channel, normal: bool) {
-        let of_day = self.facts.devices.entry((device.to_string(), day_of(occurred_at))).or_default();
+        let of_day = self.facts.devices.entry(device.to_string()).or_default().entry(day_of(occurred_at)).or_default();
         let hour = of_day.hours.entry((hour_of(occurred_at), channel)).or_default();
-        let seen = Seen { occurred_at, days_late };
+        let seen = Seen::new(occurred_at, days_late);
         if normal {
             hour.normal.add(seen);
-            hour.counts[0] += 1;
+            hour.counts.add(0, 1);
         } else {
             hour.other.add(seen);
-            hour.counts[4] += 1;
+            hour.counts.add(4, 1);
         }
     }
 
@@ -194,7 +194,7 @@ impl World {
             channel: Channel::Supplier,
         };
         let usage = self.facts.usage.entry(key).or_default();
-        usage.seen.add(Seen { occurred_at, days_late });
+        usage.seen.add(Seen::new(occurred_at, days_late));
         usage.actions += 1;
     }
 

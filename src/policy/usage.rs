@@ -55,9 +55,10 @@ impl UsageWeighed {
 pub fn weigh(parameters: &Parameters, voucher: &Voucher, window: &Window, facts: &VoucherFacts) -> UsageWeighed {
     let mut weighed = UsageWeighed { silent: true, ..UsageWeighed::default() };
     let mut modules: BTreeMap<&str, (BTreeSet<Day>, BTreeSet<&str>)> = BTreeMap::new();
+    let cut_off_us = window.cut_off_us();
     for (key, usage) in facts.usage.iter().filter(|(key, _)| window.contains(key.day)) {
-        weighed.silent &= !usage.seen.any_at(window.cut_off);
-        if !usage.seen.count_at(window.cut_off, parameters.late_days_max) {
+        weighed.silent &= !usage.seen.any_at(cut_off_us);
+        if !usage.seen.count_at(cut_off_us, parameters.late_days_max) {
             continue;
         }
         let day = weighed.by_day.entry(key.day).or_default();

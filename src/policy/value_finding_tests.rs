@@ -24,7 +24,7 @@ fn say(world: &mut World, device: &str, days: i64, channel: Channel, values: imp
     for hour in 0..days * 4 {
         let occurred_at = at("2019-10-10T08:30:00+08:00") + TimeDelta::days(hour / 4) + TimeDelta::hours(hour % 4);
         world.reading_by(device, occurred_at, 1, channel, true);
-        let of_day = world.facts.devices.get_mut(&(device.to_string(), crate::calendar::day_of(occurred_at))).unwrap();
+        let of_day = world.facts.devices.get_mut(device).unwrap().get_mut(&crate::calendar::day_of(occurred_at)).unwrap();
         let of_hour = of_day.hours.get_mut(&(crate::calendar::hour_of(occurred_at), channel)).unwrap();
         (0..3).filter_map(|reading| ValuesSeen::of(values(hour, reading))).for_each(|seen| of_hour.values.merge(seen));
     }

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use litemap::LiteMap;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::calendar::{Day, day_of, day_start};
+use crate::devices::within;
 use crate::facts::VoucherFacts;
 use crate::findings::{Found, found};
 use crate::judge::Case;
@@ -20,7 +22,7 @@ use crate::window::Window;
 const NAMED_MAX: usize = 20;
 
 /// The values of one device, by day and clock hour.
-type Hours = BTreeMap<(Day, u8), HourOfValues>;
+type Hours = LiteMap<(Day, u8), HourOfValues>;
 
 #[derive(Clone, Copy)]
 struct HourOfValues {
@@ -37,16 +39,22 @@ pub(crate) fn find(case: &Case<'_>, window: &Window) -> Vec<Found> {
 /// Of hours that had ended at the cut-off: what came after it may belong to no other. Both channels tell of the same machine.
 fn hours_by_device<'f>(facts: &'f VoucherFacts, window: &Window) -> BTreeMap<&'f str, Hours> {
     let mut devices: BTreeMap<&str, Hours> = BTreeMap::new();
-    for ((device, day), of_day) in facts.devices.iter().filter(|((_, day), _)| window.contains(*day)) {
-        let ended = ended_hours(*day, window);
-        for ((hour, _), told) in of_day.hours.iter().filter(|((hour, _), told)| *hour < ended && told.values.enough()) {
-            let days_late = told.normal.as_slice().last().map_or(0, |seen| seen.days_late);
-            let of_hour = HourOfValues { values: told.values, days_late };
-            let kept = devices.entry(device).or_default().entry((*day, *hour)).or_insert(of_hour);
-            // The channel that tells of movement is believed.
-            if !kept.values.differ() {
-                *kept = of_hour;
+    for (device, days) in &facts.devices {
+        let mut hours = Hours::new();
+        for (day, of_day) in within(days, window) {
+            let ended = ended_hours(*day, window);
+            for ((hour, _), told) in of_day.hours.iter().filter(|((hour, _), told)| *hour < ended && told.values.enough()) {
+                let days_late = told.normal.as_slice().last().map_or(0, |seen| seen.days_late);
+                let of_hour = HourOfValues { values: told.values, days_late };
+                let kept = hours.entry((*day, *hour)).or_insert(of_hour);
+                // The channel that tells of movement is believed.
+                if !kept.values.differ() {
+                    *kept = of_hour;
+                }
             }
+        }
+        if !hours.is_empty() {
+            devices.insert(device, hours);
         }
     }
     devices

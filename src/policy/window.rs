@@ -26,6 +26,11 @@ pub fn window(voucher: &Voucher, rulebook: &Rulebook, as_of: Instant) -> Window 
 }
 
 impl Window {
+    /// The cut-off in microseconds since the Unix epoch, as facts tell instants.
+    pub fn cut_off_us(&self) -> i64 {
+        self.cut_off.timestamp_micros()
+    }
+
     pub fn contains(&self, day: Day) -> bool {
         self.from <= day && day <= self.to
     }

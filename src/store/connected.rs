@@ -303,15 +303,15 @@ fn counting_in_cut_hour(
     let mut counting = BTreeSet::new();
     let mut key = Key::default();
     key.begin(kind::DEVICE_DAY).name(enterprise).day(day);
-    let (cut_off, day) = (rule.window.cut_off, numbered_day(day)?);
+    let (cut_off_us, cut_off_hour, day) = (rule.window.cut_off_us(), hour_of(rule.window.cut_off), numbered_day(day)?);
     for run in runs.iter().filter(|run| run.has_kind(kind::DEVICE_DAY)) {
         let mut scan = Scan::new(run, &key.0, &key.after_all(), READ_AHEAD_BYTES)?;
         while scan.next()? {
             let device = KeyParts(&scan.key()[key.0.len()..]).name()?;
             if devices.contains(device) && !counting.contains(device) {
                 let facts = decode_device_day(day, scan.value())?;
-                let mut of_hour = facts.hours.iter().filter(|((hour, _), _)| *hour == hour_of(cut_off));
-                if of_hour.any(|(_, facts)| facts.normal.count_at(cut_off, rule.late_days_max)) {
+                let mut of_hour = facts.hours.iter().filter(|((hour, _), _)| *hour == cut_off_hour);
+                if of_hour.any(|(_, facts)| facts.normal.count_at(cut_off_us, rule.late_days_max)) {
                     counting.insert(device.to_string());
                 }
             }

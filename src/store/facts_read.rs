@@ -188,9 +188,14 @@ fn take(facts: &mut VoucherFacts, key: &[u8], value: &[u8]) -> Result<(), Decode
         kind::DEVICE_DAY => {
             let day = numbered_day(parts.day()?)?;
             let more = decode_device_day(day, value)?;
-            match facts.devices.entry((parts.name()?.to_string(), day)) {
-                std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(more)),
-                std::collections::btree_map::Entry::Occupied(mut kept) => merge_device_day(kept.get_mut(), &more),
+            let device = parts.name()?;
+            let days = match facts.devices.get_mut(device) {
+                Some(days) => days,
+                None => facts.devices.entry(device.to_string()).or_default(),
+            };
+            // Mostly in order already.
+            if let Some((day, more)) = days.try_append(day, more) {
+                merge_device_day(days.entry(day).or_default(), &more);
             }
         }
         kind::USAGE_DAY => {

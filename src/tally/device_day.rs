@@ -1,10 +1,9 @@
 //! A device on one day as bytes, one way only: equal facts give equal bytes. An hour with one pair that came within a day takes four
 //! bytes or so, and five more where its values differ; two values are merged without being unfolded.
 
-use chrono::{DateTime, TimeDelta};
 use litemap::LiteMap;
-use policy::calendar::{Day, Instant, day_start};
-use policy::facts::{DeviceDay, GatewayMarks, HourFacts, Seen, Sightings};
+use policy::calendar::Day;
+use policy::facts::{DeviceDay, GatewayMarks, HourFacts, QualityCounts, Seen, Sightings};
 use policy::values_seen::ValuesSeen;
 
 use crate::encode::DecodeError;
@@ -57,9 +56,9 @@ pub(crate) fn put_hour(out: &mut Vec<u8>, code: u8, start_us: i64, facts: &HourF
     let normal = pairs(&facts.normal, start_us);
     if let [first @ Pair { days_late: 0..=1, .. }] = normal[..]
         && facts.other.is_empty()
-        && facts.counts[1..].iter().all(|count| *count == 0)
+        && facts.counts.all_normal()
     {
-        return put_plain(out, code, first, facts.counts[0], facts.values);
+        return put_plain(out, code, first, facts.counts.get(0), facts.values);
     }
     out.push(code | FULL);
     put_with_values(out, normal.len() as u64, facts.values, |out| {
@@ -67,9 +66,9 @@ pub(crate) fn put_hour(out: &mut Vec<u8>, code: u8, start_us: i64, facts: &HourF
         let other = pairs(&facts.other, start_us);
         varint::put(out, other.len() as u64);
         put_pairs(out, &other);
-        let counted = (0..8).filter(|at| facts.counts[*at] > 0);
+        let counted = (0..QualityCounts::QUALITIES).filter(|at| facts.counts.get(*at) > 0);
         out.push(counted.clone().fold(0, |bits, at| bits | 1 << at));
-        counted.for_each(|at| varint::put(out, facts.counts[at]));
+        counted.for_each(|at| varint::put(out, facts.counts.get(at)));
     });
 }
 
@@ -148,9 +147,9 @@ fn gateways_next(bytes: &mut &[u8]) -> Result<Option<GatewayMarks>, DecodeError>
 }
 
 pub fn decode_device_day(day: Day, mut bytes: &[u8]) -> Result<DeviceDay, DecodeError> {
-    // An hour takes three bytes at least.
-    let mut hours = LiteMap::with_capacity((bytes.len() / 3).min(48));
-    let midnight = day_start(day);
+    // An hour takes three bytes at least, and mostly more.
+    let mut hours = LiteMap::with_capacity((bytes.len() / 4 + 1).min(48));
+    let midnight_us = start_us(day, 0);
     let mut gateways = GatewayMarks::default();
     while !bytes.is_empty() {
         if let Some(next) = gateways_next(&mut bytes)? {
@@ -158,8 +157,8 @@ pub fn decode_device_day(day: Day, mut bytes: &[u8]) -> Result<DeviceDay, Decode
             continue;
         }
         let (code, value) = take_hour(&mut bytes)?;
-        let start = midnight + TimeDelta::hours(i64::from(code & 31));
-        let (hour, facts) = ((code & 31, channel(code >> 5)?), value.unfold(start)?);
+        let start_us = midnight_us + i64::from(code & 31) * HOUR_US;
+        let (hour, facts) = ((code & 31, channel(code >> 5)?), value.unfold(start_us)?);
         // Mostly in order already.
         if let Some((hour, facts)) = hours.try_append(hour, facts) {
             hours.insert(hour, facts);
@@ -199,9 +198,8 @@ fn merge_hours((code, kept): (u8, HourValue<'_>), more: HourValue<'_>, out: &mut
         put_plain(out, code, Pair { us: first.us.min(other.us), ..first }, count.saturating_add(others), values);
         return Ok(());
     }
-    let start = DateTime::UNIX_EPOCH;
-    let mut joined = kept.unfold(start)?;
-    merge_hour(&mut joined, &more.unfold(start)?);
+    let mut joined = kept.unfold(0)?;
+    merge_hour(&mut joined, &more.unfold(0)?);
     put_hour(out, code, 0, &joined);
     Ok(())
 }
@@ -210,7 +208,7 @@ pub(crate) fn merge_hour(kept: &mut HourFacts, more: &HourFacts) {
     kept.normal.merge(&more.normal);
     kept.other.merge(&more.other);
     kept.values.merge(more.values);
-    kept.counts.iter_mut().zip(more.counts).for_each(|(kept, more)| *kept = kept.saturating_add(more));
+    kept.counts.merge(&more.counts);
 }
 
 pub fn merge_device_day(kept: &mut DeviceDay, other: &DeviceDay) {
@@ -270,12 +268,12 @@ fn skip_pairs(bytes: &mut &[u8], count: u64) -> Result<(), DecodeError> {
 }
 
 impl HourValue<'_> {
-    fn unfold(self, start: Instant) -> Result<HourFacts, DecodeError> {
+    fn unfold(self, start_us: i64) -> Result<HourFacts, DecodeError> {
         let mut facts = HourFacts::default();
         match self {
             HourValue::Plain { first, count, values } => {
-                facts.normal = seen(first, start)?.into();
-                facts.counts[0] = count;
+                facts.normal = seen(first, start_us).into();
+                facts.counts.add(0, count);
                 facts.values = values;
             }
             HourValue::Full(mut bytes) => {
@@ -284,12 +282,12 @@ impl HourValue<'_> {
                     let count = count.map_or_else(|| varint::take(&mut bytes), Ok)?;
                     for _ in 0..count {
                         let us = take_us(&mut bytes)?;
-                        sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start)?);
+                        sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start_us));
                     }
                 }
                 let counted = varint::take_byte(&mut bytes)?;
-                for at in (0..8).filter(|at| counted & 1 << at != 0) {
-                    facts.counts[at] = varint::take(&mut bytes)?;
+                for at in (0..QualityCounts::QUALITIES).filter(|at| counted & 1 << at != 0) {
+                    facts.counts.add(at, varint::take(&mut bytes)?);
                 }
                 if number & 1 != 0 {
                     facts.values = take_values(&mut bytes)?;
@@ -330,19 +328,19 @@ fn start_us(day: Day, code: u8) -> i64 {
 
 fn pairs(sightings: &Sightings, start_us: i64) -> Vec<Pair> {
     // Every reading of an hour lies within it.
-    let pair = |seen: &Seen| Pair { us: (seen.occurred_at.timestamp_micros() - start_us) as u32, days_late: seen.days_late };
+    let pair = |seen: &Seen| Pair { us: (seen.occurred_us - start_us) as u32, days_late: seen.days_late };
     sightings.as_slice().iter().map(pair).collect()
 }
 
-fn seen(pair: Pair, start: Instant) -> Result<Seen, DecodeError> {
-    let occurred_at = start.checked_add_signed(TimeDelta::microseconds(i64::from(pair.us))).ok_or(DecodeError::Value)?;
-    Ok(Seen { occurred_at, days_late: pair.days_late })
+fn seen(pair: Pair, start_us: i64) -> Seen {
+    Seen { occurred_us: start_us + i64::from(pair.us), days_late: pair.days_late }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::calendar::{day_of, read_day};
+    use chrono::TimeDelta;
+    use policy::calendar::{day_of, day_start, read_day};
     use policy::facts::Channel;
     use proptest::prelude::*;
 
@@ -369,8 +367,8 @@ mod tests {
             assert_eq!(day_of(occurred_at), day());
             let hour = facts.hours.entry((*hour, channel)).or_default();
             let sightings = if *quality == 0 { &mut hour.normal } else { &mut hour.other };
-            sightings.add(Seen { occurred_at, days_late: *days_late });
-            hour.counts[*quality] += 1;
+            sightings.add(Seen::new(occurred_at, *days_late));
+            hour.counts.add(*quality, 1);
             if *quality == 0 && *place > 4 {
                 hour.values.merge(ValuesSeen::of([f64::from(*place % 3)]).unwrap());
             }
@@ -401,7 +399,7 @@ mod tests {
     fn an_hour_of_timely_readings_takes_three_bytes_and_values_that_differ_five_more() {
         let mut facts = device_day(&[(8, false, 4, 1, 0)]);
         facts.gateways = GatewayMarks::default();
-        facts.hours.get_mut(&(8, Channel::Gateway)).unwrap().counts[0] = 60;
+        facts.hours.get_mut(&(8, Channel::Gateway)).unwrap().counts.add(0, 59);
         assert_eq!(encode_device_day(day(), &facts).len(), 3);
         let hour = facts.hours.get_mut(&(8, Channel::Gateway)).unwrap();
         (0..3).for_each(|n| hour.values.merge(ValuesSeen::of([f64::from(n)]).unwrap()));

@@ -118,14 +118,14 @@ pub(crate) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, De
 }
 
 fn pairs(sightings: &Sightings) -> Pairs {
-    sightings.as_slice().iter().map(|seen| (seen.occurred_at.timestamp_micros(), seen.days_late)).collect()
+    sightings.as_slice().iter().map(|seen| (seen.occurred_us, seen.days_late)).collect()
 }
 
 fn sightings(pairs: &Pairs) -> Result<Sightings, DecodeError> {
     let mut sightings = Sightings::default();
     for (occurred_us, days_late) in pairs {
-        let occurred_at = DateTime::from_timestamp_micros(*occurred_us).ok_or(DecodeError::Instant)?;
-        sightings.add(Seen { occurred_at, days_late: *days_late });
+        DateTime::from_timestamp_micros(*occurred_us).ok_or(DecodeError::Instant)?;
+        sightings.add(Seen { occurred_us: *occurred_us, days_late: *days_late });
     }
     Ok(sightings)
 }
@@ -138,7 +138,7 @@ mod tests {
     fn usage(list: &[(i64, u32, u64)]) -> UsageFacts {
         let mut usage = UsageFacts::default();
         for (at_s, days_late, actions) in list {
-            usage.seen.add(Seen { occurred_at: DateTime::from_timestamp(*at_s, 0).unwrap(), days_late: *days_late });
+            usage.seen.add(Seen { occurred_us: at_s * 1_000_000, days_late: *days_late });
             usage.actions += actions;
         }
         usage

@@ -318,7 +318,7 @@ mod tests {
         (0..140).for_each(|_| facts.apply_report(&origin, &report));
         let (model, _) = decoded(&records(&facts));
         let day = model.devices.values().next().unwrap();
-        assert_eq!(day.hours.values().next().unwrap().counts[0], 140_000);
+        assert_eq!(day.hours.values().next().unwrap().counts.get(0), 140_000);
         assert!(facts.record_count() < 5);
     }
 }

@@ -42,7 +42,7 @@ impl Model {
             let hour = day.hours.entry((hour_of(entry.at), channel)).or_default();
             let sightings = if entry.quality == Quality::Normal { &mut hour.normal } else { &mut hour.other };
             sightings.add(seen(entry.at, origin.received_at));
-            hour.counts[entry.quality as usize] += 1;
+            hour.counts.add(entry.quality as usize, 1);
             hour.values.merge(values(report, entry));
         }
         for entry in &report.usage {
@@ -78,7 +78,7 @@ fn seen(occurred_at: Instant, received_at: Instant) -> Seen {
     let delay_us = (received_at - occurred_at).num_microseconds().unwrap_or(i64::MAX).max(0);
     let day_us = TimeDelta::days(1).num_microseconds().unwrap_or(i64::MAX);
     let days = delay_us / day_us + i64::from(delay_us % day_us != 0);
-    Seen { occurred_at, days_late: u32::try_from(days).unwrap_or(u32::MAX) }
+    Seen::new(occurred_at, u32::try_from(days).unwrap_or(u32::MAX))
 }
 
 /// By enterprise, day, device: by clock hour the least days late of quality N.

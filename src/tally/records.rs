@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, TimeDelta};
 use policy::facts::{GatewayMarks, HourFacts, Seen};
 
 use crate::device_day::{GATEWAYS, hour_code, put_gateways, put_hour, put_plain};
@@ -129,7 +128,7 @@ impl<'a> DeviceRecords<'a> {
             slot.normal.get().into_iter().for_each(|pair| facts.normal.add(seen_within(pair)));
             slot.other.get().into_iter().for_each(|pair| facts.other.add(seen_within(pair)));
             facts.values.merge(slot.values);
-            facts.counts.iter_mut().zip(slot.counts).for_each(|(kept, more)| *kept += u64::from(more));
+            slot.counts.iter().enumerate().for_each(|(quality, more)| facts.counts.add(quality, u64::from(*more)));
         }
         put_hour(out, slots[0].code, 0, &facts);
     }
@@ -177,5 +176,5 @@ fn device_order(delta: &DeviceDelta, a: &Entry, b: &Entry) -> Ordering {
 /// Only the place within the hour is written, so that any hour will do.
 fn seen_within(pair: Pair) -> Seen {
     let Pair { us, days_late } = pair;
-    Seen { occurred_at: DateTime::UNIX_EPOCH + TimeDelta::microseconds(i64::from(us)), days_late }
+    Seen { occurred_us: i64::from(us), days_late }
 }

@@ -131,7 +131,7 @@ pub(crate) fn days_late(occurred_at: Instant, received_at: Instant) -> u32 {
 
 /// As the rules see it.
 pub(crate) fn seen(occurred_at: Instant, received_at: Instant) -> Seen {
-    Seen { occurred_at, days_late: days_late(occurred_at, received_at) }
+    Seen::new(occurred_at, days_late(occurred_at, received_at))
 }
 
 #[cfg(test)]

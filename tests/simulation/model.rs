@@ -125,12 +125,12 @@ fn add_record(figures: &mut Figures, key: &[u8], value: &[u8]) {
             let day = numbered_day(parts.day().unwrap()).unwrap();
             let place = format!("device {} {day}", parts.name().unwrap());
             for ((hour, _), facts) in decode_device_day(day, value).unwrap().hours {
-                for (count, quality) in facts.counts.iter().zip(["N", "F", "M", "S", "D", "C", "T", "B"]).filter(|(count, _)| **count > 0) {
-                    add(format!("{place} {hour} {quality}"), *count);
+                for (count, quality) in facts.counts.all().into_iter().zip(["N", "F", "M", "S", "D", "C", "T", "B"]).filter(|(count, _)| *count > 0) {
+                    add(format!("{place} {hour} {quality}"), count);
                 }
                 for (kind, seen) in [("first normal", &facts.normal), ("first other", &facts.other)] {
                     if let Some(first) = seen.as_slice().first() {
-                        add(format!("{place} {hour} {kind}"), first.occurred_at.timestamp() as u64);
+                        add(format!("{place} {hour} {kind}"), (first.occurred_us / 1_000_000) as u64);
                     }
                 }
             }

@@ -33,9 +33,11 @@ pub fn counted(data: &Path, enterprise: u32, product: &str) -> Figures {
         facts
     });
     let mut figures = Figures::new();
-    for ((device, day), facts) in &facts.devices {
-        for ((hour, _), hour_facts) in &facts.hours {
-            *figures.entry(format!("readings {device} {day} {hour}")).or_default() += hour_facts.counts.iter().sum::<u64>();
+    for (device, days) in &facts.devices {
+        for (day, of_day) in days.iter() {
+            for ((hour, _), of_hour) in of_day.hours.iter() {
+                *figures.entry(format!("readings {device} {day} {hour}")).or_default() += of_hour.counts.all().iter().sum::<u64>();
+            }
         }
     }
     for (key, usage) in &facts.usage {

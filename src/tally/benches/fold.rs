@@ -157,8 +157,8 @@ fn decode_900_device_days(bencher: Bencher) {
     for hour in 8..18 {
         let at = policy::calendar::day_start(day) + TimeDelta::hours(i64::from(hour)) + TimeDelta::seconds(77);
         let of_hour = facts.hours.entry((hour, policy::facts::Channel::Gateway)).or_default();
-        of_hour.normal.add(policy::facts::Seen { occurred_at: at, days_late: 1 });
-        of_hour.counts[0] = 60;
+        of_hour.normal.add(policy::facts::Seen::new(at, 1));
+        of_hour.counts.add(0, 60);
     }
     let bytes = tally::encode_device_day(day, &facts);
     bencher.bench_local(|| (0..900).map(|_| tally::decode_device_day(day, divan::black_box(&bytes)).unwrap()).collect::<Vec<_>>());
