@@ -80,11 +80,7 @@ fn reading(facts: &mut VoucherFacts, device: &str, hour: &str, channel: Channel,
     let of_day = facts.devices.entry(device.to_string()).or_default().entry(on).or_default();
     let of_hour = of_day.hours.entry((clock_hour, channel)).or_default();
     let seen = Seen::new(occurred_at, days_late);
-    if normal {
-        of_hour.normal.add(seen)
-    } else {
-        of_hour.other.add(seen)
-    }
+    if normal { of_hour.normal.add(seen) } else { of_hour.other.add(seen) }
 }
 
 #[test]

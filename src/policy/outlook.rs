@@ -213,9 +213,9 @@ impl Ahead<'_> {
         let parameters = self.parameters();
         let as_of_us = self.case.as_of.timestamp_micros();
         let days = self.case.facts.devices.get(&device.device).into_iter().flat_map(|days| days.iter());
-        let effective = days.filter(|(day, _)| **day <= self.today).filter(|(_, facts)| {
-            activity(facts, as_of_us, parameters.late_days_max).counting_hours >= parameters.effective_day_hours_min
-        });
+        let effective = days
+            .filter(|(day, _)| **day <= self.today)
+            .filter(|(_, facts)| activity(facts, as_of_us, parameters.late_days_max).counting_hours >= parameters.effective_day_hours_min);
         Paced::of(effective.map(|(day, _)| *day).collect(), self.today)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use litemap::map::Entry;
 use policy::calendar::Day;
 use policy::facts::VoucherFacts;
 use sha2::{Digest, Sha256};
@@ -193,9 +194,9 @@ fn take(facts: &mut VoucherFacts, key: &[u8], value: &[u8]) -> Result<(), Decode
                 Some(days) => days,
                 None => facts.devices.entry(device.to_string()).or_default(),
             };
-            // Mostly in order already.
-            if let Some((day, more)) = days.try_append(day, more) {
-                merge_device_day(days.entry(day).or_default(), &more);
+            match days.entry(day) {
+                Entry::Vacant(free) => drop(free.insert(more)),
+                Entry::Occupied(mut kept) => merge_device_day(kept.get_mut(), &more),
             }
         }
         kind::USAGE_DAY => {

@@ -125,7 +125,9 @@ fn add_record(figures: &mut Figures, key: &[u8], value: &[u8]) {
             let day = numbered_day(parts.day().unwrap()).unwrap();
             let place = format!("device {} {day}", parts.name().unwrap());
             for ((hour, _), facts) in decode_device_day(day, value).unwrap().hours {
-                for (count, quality) in facts.counts.all().into_iter().zip(["N", "F", "M", "S", "D", "C", "T", "B"]).filter(|(count, _)| *count > 0) {
+                for (count, quality) in
+                    facts.counts.all().into_iter().zip(["N", "F", "M", "S", "D", "C", "T", "B"]).filter(|(count, _)| *count > 0)
+                {
                     add(format!("{place} {hour} {quality}"), count);
                 }
                 for (kind, seen) in [("first normal", &facts.normal), ("first other", &facts.other)] {
