@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use litemap::map::Entry;
 use policy::calendar::Day;
 use policy::facts::VoucherFacts;
 use sha2::{Digest, Sha256};
@@ -194,9 +193,9 @@ fn take(facts: &mut VoucherFacts, key: &[u8], value: &[u8]) -> Result<(), Decode
                 Some(days) => days,
                 None => facts.devices.entry(device.to_string()).or_default(),
             };
-            match days.entry(day) {
-                Entry::Vacant(free) => drop(free.insert(more)),
-                Entry::Occupied(mut kept) => merge_device_day(kept.get_mut(), &more),
+            match days.get_mut(&day) {
+                Some(kept) => merge_device_day(kept, &more),
+                None => drop(days.insert(day, more)),
             }
         }
         kind::USAGE_DAY => {
