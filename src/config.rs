@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use policy::catalogue::{Catalogue, Catalogues};
 use policy::in_force::Versions;
 use policy::policy_file::PolicyFault;
@@ -109,6 +110,10 @@ impl Config {
         Duration::from_secs(self.count(name))
     }
 
+    pub fn networks(&self, name: &str) -> Vec<IpNet> {
+        networks(self.text(name)).unwrap_or_default()
+    }
+
     /// Each value in force with where it comes from.
     pub fn shown(&self) -> String {
         let line = |setting: &Setting| {
@@ -195,8 +200,18 @@ fn check(kind: SettingKind, value: &Value) -> Result<(), String> {
             value.as_str().is_some_and(|word| words.contains(&word)),
             format!("one of {} (this version knows no other)", words.join(", ")),
         ),
+        SettingKind::Networks => sound(
+            value.as_str().is_some_and(|text| networks(text).is_some()),
+            "addresses or networks with commas between, such as \"127.0.0.0/8, ::1\"".into(),
+        ),
         SettingKind::Empty => sound(empty, "\"\", the embedded store (this version knows no other)".into()),
     }
+}
+
+/// Addresses and networks with commas between; an empty text has none.
+fn networks(text: &str) -> Option<Vec<IpNet>> {
+    let one = |text: &str| text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse()).ok();
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(one).collect()
 }
 
 /// What of `mqtt.tls` needs what else; the files themselves are read by those who speak TLS.

@@ -14,8 +14,8 @@ use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
 use store::{
-    Act, Actor, ApiKey, AuditDraft, DamagedBlocks, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys, SignedHead, Store,
-    StoreError, Tail, scan,
+    Act, Actor, AddressesIgnored, ApiKey, AuditDraft, DamagedBlocks, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys,
+    SignedHead, Store, StoreError, Tail, scan,
 };
 
 use crate::config::Config;
@@ -23,8 +23,13 @@ use crate::config::Config;
 /// Tries of reading checkpoint and log while the service moves on.
 pub(crate) const TRIES: usize = 20;
 
+/// The store with what the settings say of it.
+pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
+    Ok(Store::open(&config.path("data.dir")).await?.ignoring(AddressesIgnored::new(config.networks("monitor.addresses_ignored"))))
+}
+
 pub async fn create_key(config: &Config, key: &ApiKey) -> Result<()> {
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     println!("{}", store.create_key(key, &actor()).await?);
     store.close().await;
     Ok(())
@@ -40,7 +45,7 @@ pub fn rotate_key(config: &Config) -> Result<()> {
 
 /// Prints the audit log.
 pub async fn audit(config: &Config, subject: Option<&str>, json: bool) -> Result<()> {
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     let mut after = 0;
     loop {
         let (entries, next) = store.audit_entries(after, subject).await?;
@@ -86,7 +91,7 @@ pub struct JudgeOptions {
 
 pub async fn judge(config: &Config, options: &JudgeOptions) -> Result<()> {
     let rulebook = options.rulebook.as_deref().map(read_rulebook).transpose()?;
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     let mut lines = Vec::new();
     if rulebook.is_none() {
         let subject = options.voucher.as_ref().map_or("vouchers".to_string(), |voucher| format!("vouchers/{voucher}"));
@@ -233,7 +238,7 @@ const LOOKS: u32 = 3;
 
 /// Facts from the log anew, up to the checkpoint; gives whether they were the same before. The service may be running.
 pub async fn rebuild_tally(config: &Config) -> Result<bool> {
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     for looks in 1..=LOOKS {
         let mut rebuild = store.rebuild()?;
         let mut read = ReadInto::default();
@@ -313,7 +318,7 @@ fn name_damaged(damaged: &[DamagedBlocks]) {
 
 /// Reads the whole log and every signed head; gives whether all is as it was.
 pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     let keys = store.keys().public();
     let mut notes = store.heads().await?;
     if let Some(path) = since {
@@ -350,7 +355,7 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
 
 /// Prints the newest signed head; `false` if there is none.
 pub async fn print_head(config: &Config) -> Result<bool> {
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     let head = store.newest_head().await?;
     store.close().await;
     match &head {

@@ -5,14 +5,13 @@ use monitor::{JudgeError, Sensitivity};
 use policy::calendar::show_instant;
 use policy::sensitivity::PERCENT;
 use serde_json::{Value, json};
-use store::Store;
 
 use crate::config::Config;
-use crate::offline::{JudgeOptions, TRIES, chosen, offline_monitor, read_rulebook};
+use crate::offline::{JudgeOptions, TRIES, chosen, offline_monitor, open_store, read_rulebook};
 
 pub async fn run(config: &Config, options: &JudgeOptions) -> Result<()> {
     let rulebook = options.rulebook.as_deref().map(read_rulebook).transpose()?;
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     let mut tries = 0;
     let (rows, vouchers, as_of) = loop {
         let monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;

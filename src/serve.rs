@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, Places, SessionOptions};
+use ingest::{Door, DoorOptions, Feeds, Intake, IntakeOptions, Places, SessionOptions, Whereabouts};
 use monitor::{Announce, EvidenceSource, FlushEvidence, FlushFailed, Monitor, MonitorParts};
 use observe::{Clock, Health, Metrics};
 use policy::in_force::Dated;
 use policy::result::MonitoringResult;
-use store::{Actor, LogOptions, QuarantineLimits, RegisterState, Scanned, Store};
+use store::{Actor, LogOptions, QuarantineLimits, RegisterState, Scanned, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ use wire::topic::{self, GatewayTopic};
 use crate::config::Config;
 use crate::housekeeping::keep_house;
 use crate::http::{self, HttpBounds};
+use crate::offline::open_store;
 use crate::{descriptors, tls};
 
 /// A running service.
@@ -48,7 +49,7 @@ pub struct Service {
 impl Service {
     pub async fn start(config: &Config, clock: Clock) -> Result<Service> {
         let dir = config.path("data.dir");
-        let store = Store::open(&dir).await?;
+        let store = open_store(config).await?;
         let lock = lock_dir(&dir)?;
         let keys = store.keys().clone();
         let http = bind(config, "http.listen").await?;
@@ -78,6 +79,7 @@ impl Service {
         let feeds = Feeds::start(session_options(config), metrics.clone())?;
         feeds.say_state(true, clock.now());
         let (stop, stopping) = watch::channel(false);
+        let whereabouts = Whereabouts::new(store.clone());
         let monitor = Monitor::new(MonitorParts {
             store: store.clone(),
             register: register.clone(),
@@ -85,7 +87,7 @@ impl Service {
             catalogues: config.catalogues.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
-            evidence: EvidenceSource::Live(Arc::new(Flusher(intake.clone()))),
+            evidence: EvidenceSource::Live(Arc::new(Flusher { intake: intake.clone(), whereabouts: whereabouts.clone() })),
             announce: Some(Arc::new(FeedAnnouncer(feeds.clone()))),
             judging: Default::default(),
         });
@@ -107,7 +109,8 @@ impl Service {
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));
-        let door = Door::new(intake.clone(), &feeds, metrics.clone(), health.clone(), door_options(config, shares.mqtt), stopping.clone());
+        let options = door_options(config, shares.mqtt);
+        let door = Door::new(intake.clone(), &feeds, metrics.clone(), health.clone(), whereabouts.clone(), options, stopping.clone());
         let receipts = door.receipts(store.clone(), keys, config.seconds("mqtt.receipt_every_s"));
         let (http_bounds, admin_bounds) = (http_bounds(config, shares.http), http_bounds(config, shares.admin));
         let admin_router = web::admin_router(metrics.clone(), health);
@@ -119,6 +122,7 @@ impl Service {
             tokio::spawn(keep_house(store.clone(), clock, metrics.clone(), quarantine_limits(config), stopping.clone())),
             tokio::spawn(http::serve(admin, admin_router, admin_bounds, metrics, stopping.clone())),
             tokio::spawn(keep_register_fresh(register, stopping.clone())),
+            tokio::spawn(write_whereabouts(whereabouts, stopping.clone())),
         ];
         if let Some(listener) = mqtt_tls {
             tasks.push(tokio::spawn(door.listen(listener, tls)));
@@ -236,11 +240,39 @@ async fn keep_register_fresh(register: RegisterState, mut stopping: watch::Recei
     }
 }
 
-struct Flusher(Intake);
+/// From where gateways connect is written every few seconds, and when the service stops.
+async fn write_whereabouts(whereabouts: Whereabouts, mut stopping: watch::Receiver<bool>) {
+    loop {
+        let stop = tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(5)) => false,
+            _ = stopping.wait_for(|stopping| *stopping) => true,
+        };
+        tell_unwritten(whereabouts.write().await);
+        if stop {
+            return;
+        }
+    }
+}
+
+fn tell_unwritten(written: Result<(), StoreError>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "from where gateways connect could not be written; it is tried again");
+    }
+}
+
+struct Flusher {
+    intake: Intake,
+    whereabouts: Whereabouts,
+}
 
 impl FlushEvidence for Flusher {
     fn flush(&self) -> BoxFuture<'_, Result<(), FlushFailed>> {
-        self.0.flush().map(|flushed| flushed.map_err(|_| FlushFailed)).boxed()
+        async {
+            // No verdict rests on it: judging goes on without what cannot be written.
+            tell_unwritten(self.whereabouts.write().await);
+            self.intake.flush().await.map_err(|_| FlushFailed)
+        }
+        .boxed()
     }
 }
 

@@ -16,6 +16,8 @@ pub enum SettingKind {
     Count { min: u64, max: u64 },
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Addresses or networks, with commas between.
+    Networks,
     /// Only empty for now: the choices come with their own release.
     Empty,
 }
@@ -109,6 +111,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("log.group_delay_ms", SettingKind::Count { min: 0, max: 20 }, "0", "how long reports may wait to be synced together, in ms"),
     setting("monitor.every_s", SettingKind::Count { min: 0, max: 86_400 }, "60", "seconds between rounds of judging; 0: on demand only"),
+    setting(
+        "monitor.addresses_ignored",
+        SettingKind::Networks,
+        "127.0.0.0/8, ::1",
+        "addresses and networks that do not tell where a gateway is: a proxy's before the door, a carrier's shared ones",
+    ),
     setting("tally.checkpoint_every_s", SettingKind::Count { min: 1, max: 3_600 }, "5", "seconds between checkpoints of the facts"),
     setting("quarantine.keep_days", SettingKind::Count { min: 1, max: 3_650 }, "90", "days that refused messages are kept"),
     setting(

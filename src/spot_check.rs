@@ -6,13 +6,13 @@ use policy::spot_check::{SpotCheckList, check_asked};
 use store::Store;
 
 use crate::config::Config;
-use crate::offline::{TRIES, offline_monitor};
+use crate::offline::{TRIES, offline_monitor, open_store};
 
 pub async fn run(config: &Config, asked: &SpotCheckAsked, json: bool) -> Result<()> {
     if let Err(why) = check_asked(&asked.seed, asked.count) {
         bail!("--{why}");
     }
-    let store = Store::open(&config.path("data.dir")).await?;
+    let store = open_store(config).await?;
     let (_, register) = store.load_register().await?;
     if let Some(period) = asked.period.as_ref().filter(|period| !register.periods.contains_key(*period)) {
         bail!("--period {period}: the register has no such period");

@@ -5,12 +5,17 @@
 #[allow(dead_code)]
 mod support;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use support::history::{effective_instants, show};
-use support::mqtt::{Mqtt, Packet, V5};
+use support::mqtt::{Hello, Mqtt, Packet, V5};
 use support::register::{FOSHAN, GUANGZHOU, Register, credit_code};
-use support::{Site, rebuild_tally};
+use support::{SHANGYUN, Site, rebuild_tally, shangyun, stderr, stdout};
+use tokio::net::TcpSocket;
 
 /// Twice in the register; nobody sends with it.
 const KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
@@ -125,7 +130,85 @@ fn fabricated_data_is_told_with_its_figures_and_places_and_honest_data_has_no_fi
     assert_eq!(site.judge("V-1")["judgement_hash"], result["judgement_hash"]);
     let (_dir, data) = site.stop();
     assert!(rebuild_tally(&data).0);
-    let again = support::shangyun(&data, &["judge", "--voucher", "V-1", "--json"]);
-    let again: Value = serde_json::from_str(&support::stdout(&again)).unwrap();
+    let again = shangyun(&data, &["judge", "--voucher", "V-1", "--json"]);
+    let again: Value = serde_json::from_str(&stdout(&again)).unwrap();
     assert_eq!(again["judgement_hash"], result["judgement_hash"]);
+}
+
+/// A gateway's connection from an address of this machine.
+fn connect_from(site: &Site, gateway: &str, address: [u8; 4]) -> Mqtt {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((Ipv4Addr::from(address), 0))).unwrap();
+        socket.connect(site.service.mqtt).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (mqtt, code) = Mqtt::over(stream, V5).say(Hello::of(V5, gateway)).unwrap();
+    assert_eq!(code, 0, "CONNACK");
+    mqtt
+}
+
+/// Packs the voucher's newest result and verifies it where there is nothing but the public keys.
+fn verify_pack(site: &Site, voucher: &str) {
+    let (pack, keys) = (site.scratch().join("made.pack.tar"), site.scratch().join("keys.json"));
+    std::fs::write(&keys, site.get("/api/v1/keys", "").body).unwrap();
+    let made = shangyun(&site.dir(), &["pack", "--voucher", voucher, "--out", pack.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let empty = tempfile::tempdir().unwrap();
+    let arguments = [pack.as_os_str(), "--keys".as_ref(), keys.as_os_str()];
+    let verified = Command::new(SHANGYUN).arg("verify").args(arguments).current_dir(empty.path()).env_clear().output().unwrap();
+    assert!(verified.status.success() && stdout(&verified).contains("recomputed from the records"), "{}", stdout(&verified));
+}
+
+fn codes(result: &Value) -> Vec<&str> {
+    result["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_gateway_at_two_places_and_an_address_of_many_are_told_and_kept_with_the_result_and_moving_once_is_not() {
+    let register = (1..=4).fold(Register::new().supplier("S-1").product("P-1", "S-1", 5, "A"), |register, n| {
+        let register = register.enterprise(n, GUANGZHOU).voucher(&format!("V-{n}"), n, "P-1", "5000.00", json!({}));
+        register.gateway(&format!("gw-{n}"), n)
+    });
+    let days_min = "gateway_places_days_min = 2";
+    let rulebook = include_str!("../config/rulebook-2019.toml");
+    assert!(rulebook.contains(days_min));
+    // All of a test is one day.
+    let rulebook = rulebook.replace(days_min, "gateway_places_days_min = 1");
+    let site = Site::with(register.file(), |dir| {
+        let path = dir.join("rulebook.toml");
+        std::fs::write(&path, &rulebook).unwrap();
+        vec![format!("rulebook.file={}", path.display()), "monitor.addresses_ignored=127.0.0.1".into()]
+    });
+    let connect = |gateway: &str, last: u8| drop(connect_from(&site, gateway, [127, 0, 0, last]));
+    for gateway in ["gw-1", "gw-2", "gw-3"] {
+        connect(gateway, 1);
+        connect(gateway, 1);
+    }
+    assert_eq!(codes(&site.judge("V-1")), [""; 0], "127.0.0.1 tells nothing");
+    connect("gw-1", 2);
+    connect("gw-2", 2);
+    assert_eq!(codes(&site.judge("V-1")), [""; 0], "two enterprises at an address, and everybody stays where they are");
+    connect("gw-3", 2);
+    // This one moves to another line, and stays there.
+    [4, 4, 5, 5].into_iter().for_each(|last| connect("gw-4", last));
+    let enterprises: Vec<String> = (1..=3).map(credit_code).collect();
+    let many = json!([{"address": "127.0.0.2", "enterprises_count": 3, "enterprises": enterprises}]);
+    assert_eq!(finding(&site.judge("V-1"), "address_of_many_enterprises")["evidence"], many);
+    connect("gw-1", 3);
+    connect("gw-1", 2);
+    let result = site.judge("V-1");
+    assert_eq!(codes(&result), ["gateway_in_two_places", "address_of_many_enterprises"]);
+    let both = json!([{"gateway": "gw-1", "addresses": ["127.0.0.2", "127.0.0.3"], "days": 1}]);
+    assert_eq!(finding(&result, "gateway_in_two_places")["evidence"], both);
+    assert_eq!(codes(&site.judge("V-4")), [""; 0]);
+    let page = site.get("/vouchers/V-1", "").body;
+    assert!(page.contains("网络地址 127.0.0.2、127.0.0.3") && page.contains("企业数 3"), "{page}");
+    // It stands in no log, and is kept beside it and with the result.
+    verify_pack(&site, "V-1");
+    verify_pack(&site, "V-4");
+    let site = site.kill_and_restart();
+    assert_eq!(site.judge("V-1")["judgement_hash"], result["judgement_hash"]);
 }

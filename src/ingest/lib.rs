@@ -21,6 +21,7 @@ mod reading;
 mod receipts;
 mod replay;
 mod upkeep;
+mod whereabouts;
 
 pub use connected::Connected;
 pub use feeds::Feeds;
@@ -32,3 +33,4 @@ pub use places::{Full, Place, Places};
 pub use quarantine_replay::{ReplayError, replay_quarantined};
 pub use receipts::Receipts;
 pub use replay::{Replay, concerns};
+pub use whereabouts::Whereabouts;

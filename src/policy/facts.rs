@@ -243,6 +243,14 @@ pub struct SenderConflicts {
     pub positions: Vec<i64>,
 }
 
+/// A gateway at one network address, until it came from another one: when it was heard from there first and last, in microseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStay {
+    pub address: String,
+    pub first_us: i64,
+    pub last_us: i64,
+}
+
 /// Everything about one voucher's enterprise and product that lies in the window (whole days, so a little more than the window).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VoucherFacts {
@@ -258,6 +266,11 @@ pub struct VoucherFacts {
     pub future_refusals: BTreeSet<(String, Day)>,
     /// Refused for an identity that was taken, whoever sent it, as far as it was about the enterprise.
     pub conflicts: BTreeMap<SenderName, SenderConflicts>,
+    /// By gateway of the enterprise, in order; only of those that came back to an address.
+    pub stays: BTreeMap<String, Vec<GatewayStay>>,
+    /// By address from which gateways of the enterprise connected: all enterprises whose gateways did, where there are several.
+    /// Of very many the first ones.
+    pub enterprises_of_address: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[cfg(test)]

@@ -10,12 +10,19 @@ use crate::devices::within;
 use crate::facts::{GatewayMark, VoucherFacts, gateway_mark};
 use crate::findings::{Found, found};
 use crate::judge::Case;
+use crate::place_findings;
 use crate::reasons::FindingCode;
 use crate::register::Gateway;
 use crate::window::Window;
 
 pub(crate) fn find(case: &Case<'_>, window: &Window) -> Vec<Found> {
-    let found = [device_in_two_gateways(case, window), shared_key(case), regular_arrivals(case, window)];
+    let found = [
+        device_in_two_gateways(case, window),
+        shared_key(case),
+        place_findings::to_and_fro(case, window),
+        place_findings::address_of_many(case),
+        regular_arrivals(case, window),
+    ];
     found.into_iter().flatten().collect()
 }
 

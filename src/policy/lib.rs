@@ -30,6 +30,7 @@ mod notes;
 pub mod outcome;
 pub mod outliers;
 pub mod outlook;
+mod place_findings;
 pub mod policy_file;
 pub mod publicity;
 pub mod quality;

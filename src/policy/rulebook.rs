@@ -73,6 +73,8 @@ pub const PARAMETERS: &[Parameter] = &[
     optional("identical_share_min", Form::Share, "0.5"),
     optional("identical_hours_min", count(1, 10_000), "8"),
     optional("two_gateways_days_min", count(1, 366), "2"),
+    optional("gateway_places_days_min", count(1, 366), "2"),
+    optional("address_enterprises_min", count(2, 100), "3"),
     optional("regular_share_min", Form::Share, "0.5"),
     optional("regular_hours_min", count(1, 10_000), "12"),
     optional("regular_reports_min", count(3, 3_600), "12"),
@@ -159,6 +161,8 @@ pub struct Parameters {
     pub identical_share_min: Decimal,
     pub identical_hours_min: u32,
     pub two_gateways_days_min: u32,
+    pub gateway_places_days_min: u32,
+    pub address_enterprises_min: u32,
     #[serde(deserialize_with = "decimal")]
     pub regular_share_min: Decimal,
     pub regular_hours_min: u32,

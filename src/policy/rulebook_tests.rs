@@ -125,7 +125,7 @@ fn comments_and_explanations_do_not_change_the_hash_but_any_value_does() {
 #[test]
 fn the_hash_of_the_defaults_is_pinned() {
     // A change here changes every stored result's rulebook: do it only with the rulebook itself.
-    assert_eq!(Rulebook::default_2019().hash(), "sha256:7470dd608afb0ba43265e6d579c6a1decbdfef496be73dcbcaf0e35965e40aae");
+    assert_eq!(Rulebook::default_2019().hash(), "sha256:2a6bc9ce7c5763fcf5e59260b72b80f0a788427eb27d770597f73a3f98fd4ea5");
     assert_eq!(Catalogue::default_2019().hash(), "sha256:627167fce465f1f93c8d5abfe743f88741fa582077950e9bc261bcffce9640d9");
 }
 

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use policy::calendar::Day;
-use policy::facts::{ClockDay, SenderConflicts, SenderName, VoucherFacts};
+use policy::facts::{ClockDay, GatewayStay, SenderConflicts, SenderName, VoucherFacts};
 
 use crate::facts_read::{AtCheckpoint, Tail, add_tail, ranges};
 use crate::log::LogPosition;
+use crate::place_rows::returning;
 use crate::run_file::{RunError, Runs};
 use crate::run_scan::Scan;
 use crate::sql::{Store, StoreError};
@@ -29,6 +30,10 @@ pub(crate) struct OfEnterprise {
     pub(crate) future_refusals: BTreeSet<(String, Day)>,
     /// Over just these days.
     pub(crate) conflicts: HashMap<(Day, Day), BTreeMap<SenderName, SenderConflicts>>,
+    /// By gateway, in order, over all days that anybody wanted.
+    pub(crate) stays: BTreeMap<String, Vec<GatewayStay>>,
+    /// By address, over just these days.
+    pub(crate) neighbours: HashMap<(Day, Day), BTreeMap<String, BTreeSet<String>>>,
 }
 
 pub(crate) type ByEnterprise = HashMap<String, OfEnterprise>;
@@ -45,6 +50,7 @@ impl Store {
     pub async fn facts_of_many(&self, wanted: &[Wanted], tail: Option<Arc<Tail>>) -> Result<FactsOfMany, StoreError> {
         let AtCheckpoint { runs, position, mut enterprises } = self.facts_at_checkpoint(wanted).await?;
         self.add_refusals(&mut enterprises, wanted).await?;
+        self.add_places(&mut enterprises, wanted).await?;
         Ok(FactsOfMany { runs, position, enterprises, tail })
     }
 }
@@ -71,6 +77,8 @@ impl FactsOfMany {
             facts.clocks = clocks.map(|(key, clock)| (key.clone(), clock.clone())).collect();
             facts.future_refusals = of_enterprise.future_refusals.iter().filter(|(_, day)| within(day)).cloned().collect();
             facts.conflicts = of_enterprise.conflicts.get(&wanted.days).cloned().unwrap_or_default();
+            facts.stays = returning(&of_enterprise.stays, wanted.days);
+            facts.enterprises_of_address = of_enterprise.neighbours.get(&wanted.days).cloned().unwrap_or_default();
         }
         if let Some(tail) = &self.tail {
             add_tail(&mut facts, tail, wanted, &ranges).map_err(RunError::from)?;

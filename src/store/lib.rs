@@ -21,6 +21,7 @@ mod keys;
 mod log;
 mod merkle;
 mod page;
+mod place_rows;
 mod public_keys;
 mod quarantine;
 mod rebuild;
@@ -71,6 +72,7 @@ pub use kept::Kept;
 pub use keys::{ApiKey, KeyRole};
 pub use log::{Log, LogError, LogOptions, LogPosition, prepare_segment};
 pub use merkle::{Frontier, Hash, leaf_hash, node_hash};
+pub use place_rows::{AddressesIgnored, PlaceNote};
 pub use public_keys::{JwsError, PublicKey, PublicKeys, VerifiedJws};
 pub use quarantine::{
     ACCEPTED, DUPLICATE, Pruned, QUARANTINE_PAGE, QuarantineEntry, QuarantineFilter, QuarantineLimits, QuarantinePage, REFUSED,

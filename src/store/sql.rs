@@ -9,6 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, Executor, SqlitePool};
 
 use crate::kept::Remembered;
+use crate::place_rows::AddressesIgnored;
 use crate::run_file::RunError;
 use crate::run_set::{RunSet, listed};
 use crate::run_tiers::Merges;
@@ -29,8 +30,12 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_audit.sql"),
     include_str!("schema_values.sql"),
 ];
-const QUARANTINE_STEPS: &[&str] =
-    &[include_str!("quarantine.sql"), include_str!("quarantine_replay.sql"), include_str!("quarantine_receipts.sql")];
+const QUARANTINE_STEPS: &[&str] = &[
+    include_str!("quarantine.sql"),
+    include_str!("quarantine_replay.sql"),
+    include_str!("quarantine_receipts.sql"),
+    include_str!("quarantine_places.sql"),
+];
 
 const READERS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -95,6 +100,7 @@ pub struct Store {
     pub(crate) touched: Arc<Touched>,
     keys: ServiceKeys,
     pub(crate) remembered: Arc<Remembered>,
+    pub(crate) addresses_ignored: AddressesIgnored,
 }
 
 impl Store {
@@ -126,7 +132,13 @@ impl Store {
             touched,
             keys,
             remembered: Arc::default(),
+            addresses_ignored: AddressesIgnored::default(),
         })
+    }
+
+    /// The same store with other addresses that tell nothing of where a gateway is.
+    pub fn ignoring(self, addresses: AddressesIgnored) -> Store {
+        Store { addresses_ignored: addresses, ..self }
     }
 
     /// With which the service signs.

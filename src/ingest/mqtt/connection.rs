@@ -1,5 +1,6 @@
 //! One connection, from its CONNACK to its end.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ use crate::queue::Ticket;
 const OUT_BYTES: usize = 32 << 10;
 /// Everything of a PUBLISH but topic and payload, at most.
 const PUBLISH_OVERHEAD_BYTES: usize = 16;
+/// How often it is noted that a gateway is still where it was.
+const NOTE_EVERY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Connection<'d> {
     pub(super) door: &'d Door,
@@ -54,6 +57,9 @@ pub(super) struct Connection<'d> {
     pub(super) trust: Option<Trust>,
     pub(super) membership: Membership,
     pub(super) watch: Watch,
+    /// From which the client connected, and when that is noted again.
+    pub(super) address: IpAddr,
+    pub(super) note_at: Instant,
     /// Set once the connection is to end; what is waiting is settled before.
     pub(super) ending: Option<Ending>,
     pub(super) with_will: bool,
@@ -169,7 +175,12 @@ impl Connection<'_> {
             self.ending = Some(ending);
         }
         self.puback_passed();
-        self.watch.heard(packets, !self.input.is_empty(), Instant::now());
+        let now = Instant::now();
+        self.watch.heard(packets, !self.input.is_empty(), now);
+        if now >= self.note_at {
+            self.door.whereabouts.note(&self.reports.gateway, &self.admitted.enterprise, self.address, received_at);
+            self.note_at = now + NOTE_EVERY;
+        }
     }
 
     fn take_publish(&mut self, publish: Publish, received_at: DateTime<Utc>, messages: &mut Vec<RawMessage>) -> Option<Ending> {

@@ -21,6 +21,7 @@ use super::tls::Tls;
 use crate::intake::Intake;
 use crate::places::{Full, Places};
 use crate::receipts::{Receipts, Settlings};
+use crate::whereabouts::Whereabouts;
 
 /// How often sessions that are over are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -75,6 +76,7 @@ pub struct Door {
     pub(crate) metrics: Metrics,
     pub(crate) options: DoorOptions,
     pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) whereabouts: Whereabouts,
     health: Health,
     /// Connections of either kind.
     places: Places,
@@ -89,6 +91,7 @@ impl Door {
         feeds: &crate::Feeds,
         metrics: Metrics,
         health: Health,
+        whereabouts: Whereabouts,
         options: DoorOptions,
         stopping: watch::Receiver<bool>,
     ) -> Arc<Door> {
@@ -100,6 +103,7 @@ impl Door {
             metrics,
             options,
             stopping,
+            whereabouts,
             health,
             places: Places::new(connections_max, connections_of_address_max),
             openings: Places::new(connections_max / 2, connections_of_address_max / 2),
@@ -183,7 +187,7 @@ impl Door {
                 shake_hands(stream, &tls, self.intake.clock(), self.options.handshake_timeout).await?
             }
         };
-        Opening::new(self, stream, trust).run().await
+        Opening::new(self, stream, peer.ip(), trust).run().await
     }
 }
 

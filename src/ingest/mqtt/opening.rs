@@ -1,5 +1,6 @@
 //! A connection before its CONNECT is accepted.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -29,6 +30,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(3600);
 pub(super) struct Opening<'d> {
     door: &'d Door,
     stream: Stream,
+    address: IpAddr,
     /// In the client's certificate, if it has shown one.
     trust: Option<Trust>,
     input: BytesMut,
@@ -36,8 +38,8 @@ pub(super) struct Opening<'d> {
 }
 
 impl<'d> Opening<'d> {
-    pub(super) fn new(door: &'d Door, stream: Stream, trust: Option<Trust>) -> Opening<'d> {
-        Opening { door, stream, trust, input: BytesMut::new(), out: BytesMut::new() }
+    pub(super) fn new(door: &'d Door, stream: Stream, address: IpAddr, trust: Option<Trust>) -> Opening<'d> {
+        Opening { door, stream, address, trust, input: BytesMut::new(), out: BytesMut::new() }
     }
 
     /// The connection once it is accepted, or the label under which its end is counted.
@@ -96,6 +98,8 @@ impl<'d> Opening<'d> {
             trust: self.trust,
             membership,
             watch: Watch::new(idle_max, options.stall_timeout, now),
+            address: self.address,
+            note_at: now,
             ending: None,
             with_will: true,
             expiry: None,
