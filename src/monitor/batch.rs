@@ -1,9 +1,7 @@
 //! Judging many vouchers: grounds are looked at once for all, facts are read in the order in which they lie, every core judges, and
-//! results are stored together. Each result is what judging the voucher by itself would give.
+//! what is judged is stored meanwhile, some results together. Each result is what judging the voucher by itself would give.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use policy::calendar::Instant;
 use policy::canonical::{bytes_of, hash_of_bytes};
@@ -13,16 +11,18 @@ use policy::refusals::RefusalFacts;
 use policy::register::{Register, Voucher};
 use policy::result::{EvidenceRef, MonitoringResult};
 use policy::rulebook::Rulebook;
-use policy::slice::register_slice;
 use policy::window::window;
 use store::{FactsOfMany, FactsReader, NewResult, ResultGrounds, StoreError, StoredResult, Wanted};
 
+use crate::every_core::answers_as_they_come;
 use crate::evidence::EvidenceSource;
 use crate::log_places::{BlocksByDay, blocks_of};
 use crate::run::{JudgeError, Judged, Monitor, RegisterIndex, find, unreadable, unwritable};
 
 /// Vouchers that are judged and stored together: few enough that somebody who asks for one of them need not wait long.
 const TOGETHER_MAX: usize = 256;
+/// Results that one transaction stores.
+const STORED_TOGETHER_MAX: usize = 64;
 /// Tries of storing a voucher's result while other processes store theirs.
 const TRIES: usize = 20;
 
@@ -51,11 +51,10 @@ pub struct Round {
     pub failed: Vec<String>,
 }
 
-/// One voucher's judgement beside the result that is newest now.
-struct Weighed {
-    newest: Option<StoredResult>,
-    /// `None` where nothing has changed.
-    new: Option<(NewResult, MonitoringResult)>,
+/// One voucher's judgement held against the result that is newest now.
+enum Weighed {
+    Unchanged(Box<StoredResult>),
+    New(Box<NewResult>, Box<MonitoringResult>),
 }
 
 impl Monitor {
@@ -131,39 +130,40 @@ impl Monitor {
         let wanted: Vec<Wanted> = known.iter().map(|voucher| wanted(voucher, self.rulebook_of(voucher), at)).collect();
         let grounds = self.grounds(&register, &wanted).await?;
         let mut newest = self.parts().store.newest_results_of(vouchers).await?;
+        let places: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_ok()).collect();
         let tasks: Vec<(String, Option<StoredResult>)> =
             known.iter().map(|voucher| (voucher.id.clone(), newest.remove(&voucher.id))).collect();
         let monitor = self.clone();
-        let weighed = on_every_core(grounds, tasks, move |grounds, facts, (voucher, newest)| {
+        let mut coming = answers_as_they_come(grounds, tasks, move |grounds, facts, (voucher, newest)| {
             let voucher = find(&grounds.register, voucher)?;
             monitor.weigh(grounds, facts, voucher, newest.clone(), as_of, now)
-        })
-        .await?;
-        let (mut new, mut results, mut plan) = (Vec::new(), Vec::new(), Vec::new());
-        for weighed in weighed {
-            plan.push(match weighed {
-                Ok(Weighed { new: Some((row, result)), .. }) => {
-                    new.push(row);
-                    results.push(result);
-                    Ok(None)
-                }
-                Ok(Weighed { newest, new: None }) => Ok(newest),
-                Err(error) => Err(error),
-            });
-        }
-        let mut added = self.parts().store.add_results(new).await?.into_iter().zip(results);
-        let mut answered = plan.into_iter().map(|planned| match planned {
-            Ok(None) => {
-                let (stored, result) = added.next()?;
-                let stored = stored?;
-                self.parts().metrics.results.inc();
-                self.announce(&register, &register.vouchers[&stored.voucher], &result);
-                Some(Ok(Judged { stored, new: true }))
-            }
-            Ok(Some(newest)) => Some(Ok(Judged { stored: newest, new: false })),
-            Err(error) => Some(Err(error)),
         });
-        Ok(found.into_iter().map(|voucher| voucher.map_or_else(|error| Some(Err(error)), |_| answered.next().flatten())).collect())
+        let mut answers: Vec<Option<Result<Judged, JudgeError>>> =
+            found.iter().map(|voucher| voucher.is_ok().then_some(Err(JudgeError::Stopped))).collect();
+        let mut weighed = Vec::new();
+        // What is weighed is stored while others are still being weighed.
+        while coming.recv_many(&mut weighed, STORED_TOGETHER_MAX).await > 0 {
+            let (mut rows, mut results) = (Vec::new(), Vec::new());
+            for (at, weighed) in weighed.drain(..) {
+                match weighed {
+                    Ok(Weighed::New(row, result)) => {
+                        rows.push(*row);
+                        results.push((places[at], result));
+                    }
+                    Ok(Weighed::Unchanged(newest)) => answers[places[at]] = Some(Ok(Judged { stored: *newest, new: false })),
+                    Err(error) => answers[places[at]] = Some(Err(error)),
+                }
+            }
+            for ((at, result), stored) in results.into_iter().zip(self.parts().store.add_results(rows).await?) {
+                answers[at] = stored.map(|stored| {
+                    self.parts().metrics.results.inc();
+                    self.announce(&register, &register.vouchers[&stored.voucher], &result);
+                    Ok(Judged { stored, new: true })
+                });
+            }
+        }
+        let unknown = found.into_iter().map(|voucher| voucher.err().map(Err));
+        Ok(answers.into_iter().zip(unknown).map(|(answer, unknown)| unknown.or(answer)).collect())
     }
 
     /// Looks once at everything that is wanted of the store.
@@ -216,7 +216,7 @@ impl Monitor {
         as_of: Option<Instant>,
         now: Instant,
     ) -> Result<Weighed, JudgeError> {
-        let Judgement { mut result, explanation, finding_days } =
+        let Judgement { mut result, explanation, finding_days, register_slice } =
             self.judgement(grounds, facts, voucher, as_of.unwrap_or(now), self.rulebook_of(voucher))?;
         let verdict = result.verdict.code();
         self.parts().metrics.judgements.with_label_values(&[verdict]).inc();
@@ -230,8 +230,8 @@ impl Monitor {
                 || previous.judgement_hash == result.judgement_hash
                 || (floating && previous.same_but_for_cut_off(&result))
         });
-        if unchanged {
-            return Ok(Weighed { newest, new: None });
+        if let Some(newest) = newest.filter(|_| unchanged) {
+            return Ok(Weighed::Unchanged(Box::new(newest)));
         }
         result.judged_at = now;
         result.evidence = grounds.evidence.clone();
@@ -245,9 +245,9 @@ impl Monitor {
             judged_at: now,
             body: serde_json::to_string(&result).map_err(unwritable)?,
             explanation: serde_json::to_string(&explanation).map_err(unwritable)?,
-            grounds: self.kept_with(grounds, voucher, as_of.unwrap_or(now), facts.refusals(), &result)?,
+            grounds: self.kept_with(voucher, as_of.unwrap_or(now), facts.refusals(), &result.register_hash, register_slice)?,
         };
-        Ok(Weighed { newest, new: Some((row, result)) })
+        Ok(Weighed::New(Box::new(row), Box::new(result)))
     }
 }
 
@@ -255,11 +255,11 @@ impl Monitor {
     /// What a result rests on beside the evidence log, so that it can be recomputed at any time.
     fn kept_with(
         &self,
-        grounds: &Grounds,
         voucher: &Voucher,
         as_of: Instant,
         refusals: RefusalFacts,
-        result: &MonitoringResult,
+        register_hash: &str,
+        register_slice: Vec<u8>,
     ) -> Result<ResultGrounds, StoreError> {
         let parts = self.parts();
         let rulebook = parts.rulebooks.in_force(voucher.applied_at);
@@ -268,7 +268,7 @@ impl Monitor {
         let refusals_hash = hash_of_bytes(&refusals);
         let store = &parts.store;
         let kept = [
-            store.to_keep(&result.register_hash, || bytes_of(&register_slice(&grounds.index.slice(voucher))))?,
+            store.to_keep(register_hash, || register_slice)?,
             store.to_keep(&refusals_hash, || refusals)?,
             store.to_keep(rulebook.hash(), || rulebook.text().as_bytes().to_vec())?,
             store.to_keep(catalogue.hash(), || catalogue.text().as_bytes().to_vec())?,
@@ -308,37 +308,4 @@ pub(crate) fn wanted(voucher: &Voucher, rulebook: &Rulebook, as_of: Instant) -> 
 /// Keys of facts tell a name's length before the name.
 pub(crate) fn sort_as_facts_lie(vouchers: &mut [&Voucher]) {
     vouchers.sort_by_key(|voucher| (voucher.enterprise.len(), &voucher.enterprise, &voucher.product, &voucher.id));
-}
-
-/// Does all tasks, each thread those that come next, and gives the answers in the order of the tasks.
-pub(crate) async fn on_every_core<T, A>(
-    grounds: Grounds,
-    tasks: Vec<T>,
-    work: impl Fn(&Grounds, &mut FactsAtHand, &T) -> Result<A, JudgeError> + Send + Sync + 'static,
-) -> Result<Vec<Result<A, JudgeError>>, JudgeError>
-where
-    T: Send + Sync + 'static,
-    A: Send + 'static,
-{
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(tasks.len().max(1));
-    let shared = Arc::new((grounds, tasks, work, AtomicUsize::new(0)));
-    let threads: Vec<_> = (0..threads)
-        .map(|_| {
-            let shared = shared.clone();
-            tokio::task::spawn_blocking(move || {
-                let (grounds, tasks, work, next) = &*shared;
-                let (mut facts, mut done) = (FactsAtHand::default(), Vec::new());
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(task) = tasks.get(at) else { return done };
-                    done.push((at, work(grounds, &mut facts, task)));
-                }
-            })
-        })
-        .collect();
-    let mut answers = HashMap::new();
-    for thread in threads {
-        answers.extend(thread.await.map_err(|_| JudgeError::Stopped)?);
-    }
-    Ok((0..shared.1.len()).filter_map(|at| answers.remove(&at)).collect())
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod concerned;
 mod connected;
+mod every_core;
 mod evidence;
 mod inspect;
 mod log_places;

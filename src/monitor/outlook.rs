@@ -5,7 +5,8 @@ use policy::outlook::{Outlook, open, outlook, pace_from};
 use policy::register::Voucher;
 use store::Wanted;
 
-use crate::batch::{on_every_core, sort_as_facts_lie, wanted};
+use crate::batch::{sort_as_facts_lie, wanted};
+use crate::every_core::on_every_core;
 use crate::run::{JudgeError, Monitor, find};
 
 /// Vouchers whose facts are looked up together.
@@ -37,7 +38,7 @@ impl Monitor {
                 let slice = grounds.slice(voucher);
                 Ok(outlook(&Case { register: &slice, rulebook, catalogue, voucher, as_of: now, facts }))
             })
-            .await?;
+            .await;
             for outlook in seen {
                 outlooks.push(outlook?);
             }

@@ -15,7 +15,8 @@ use policy::rulebook::Rulebook;
 use policy::window::Window;
 use store::{RegisterState, Store, StoreError, StoredResult};
 
-use crate::batch::{Round, on_every_core, wanted};
+use crate::batch::{Round, wanted};
+use crate::every_core::on_every_core;
 use crate::evidence::{Announce, EvidenceSource, FlushFailed};
 
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub enum JudgeError {
     Overtaken,
     #[error("judging was stopped")]
     Stopped,
+    #[error("judging failed by a fault of this program; the log tells where")]
+    Panicked,
     #[error("a rulebook cannot be varied: {0}")]
     Variation(String),
     #[error(transparent)]
@@ -111,7 +114,7 @@ impl Monitor {
         let mut answers = on_every_core(grounds, vec![voucher.to_string()], move |grounds, facts, voucher| {
             monitor.judgement(grounds, facts, find(&grounds.register, voucher)?, as_of, &rulebook)
         })
-        .await?;
+        .await;
         answers.pop().unwrap_or_else(|| Err(JudgeError::UnknownVoucher(voucher.to_string())))
     }
 

@@ -11,7 +11,8 @@ use policy::rulebook::Rulebook;
 use policy::sensitivity::{Variation, variations};
 use store::Wanted;
 
-use crate::batch::{on_every_core, sort_as_facts_lie, wanted};
+use crate::batch::{sort_as_facts_lie, wanted};
+use crate::every_core::on_every_core;
 use crate::run::{JudgeError, Monitor, find};
 
 /// Vouchers whose facts are looked up together.
@@ -76,7 +77,7 @@ impl Monitor {
                 let flips = flipped.map(|(at, to)| (at, Flip { voucher: voucher.id.clone(), from, to }));
                 Ok((varied.rulebook.id.clone(), flips.collect::<Vec<_>>()))
             })
-            .await?;
+            .await;
             for judged in judged {
                 let (rulebook, found) = judged?;
                 found.into_iter().for_each(|(at, flip)| flips.entry((rulebook.clone(), at)).or_default().push(flip));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::amount::{self, AmountWorking, Terms};
 use crate::calendar::{Day, Instant};
+use crate::canonical::{bytes_of, hash_of_bytes};
 use crate::catalogue::Catalogue;
 use crate::channels::{self, CarrierWeighed};
 use crate::devices::{self, DeviceStanding, DevicesWeighed};
@@ -21,7 +22,7 @@ use crate::reasons::{FindingCode, Verdict};
 use crate::register::{Register, Voucher};
 use crate::result::{AmountFigures, DeviceFigures, EvidenceRef, MonitoringResult, VersionRef, WindowDays};
 use crate::rulebook::Rulebook;
-use crate::slice::register_hash;
+use crate::slice::register_slice;
 use crate::usage::{self, FunctionModuleUse, UsageWeighed};
 use crate::verdict::{Decision, Grounds, decide};
 use crate::window::{Window, window};
@@ -43,6 +44,8 @@ pub struct Judgement {
     pub explanation: Explanation,
     /// On which days what the findings rest on was received; it tells where in the log that lies.
     pub finding_days: Vec<FindingDays>,
+    /// The part of the register that decided, in the RFC 8785 form over which `register_hash` goes.
+    pub register_slice: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +153,7 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
     let found = findings::find(case, &window, &devices, &usage, usage_decides);
     let with_days = found.iter().filter(|found| !found.days.is_empty());
     let finding_days = with_days.map(|found| FindingDays { code: found.finding.code, days: found.days.clone() }).collect();
+    let register_slice = bytes_of(&register_slice(register));
     let mut result = MonitoringResult {
         v: 1,
         voucher: voucher.id.clone(),
@@ -159,7 +163,7 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
         judgement_hash: String::new(),
         rulebook: VersionRef { id: rulebook.id.clone(), hash: rulebook.hash().to_string() },
         catalogue: VersionRef { id: catalogue.id.clone(), hash: catalogue.hash().to_string() },
-        register_hash: register_hash(register),
+        register_hash: hash_of_bytes(&register_slice),
         cut_off: window.cut_off,
         window: WindowDays { from: window.from, to: window.to },
         verdict: decision.verdict,
@@ -187,7 +191,7 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
     let quarantined = facts.conflicts.values().flat_map(|conflicts| conflicts.positions.iter().copied()).collect();
     let (devices, function_modules) = (devices.standings, usage.function_modules);
     let explanation = Explanation { window, amount, devices, function_modules, days, quarantined };
-    Judgement { result, explanation, finding_days }
+    Judgement { result, explanation, finding_days, register_slice }
 }
 
 fn picture(window: &Window, devices: &DevicesWeighed, usage: &UsageWeighed, carrier: &CarrierWeighed) -> Vec<DayPicture> {

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use crate::results::ROWS_TOGETHER;
 use crate::sql::{Store, StoreError};
 
 /// A text with the name under which results refer to it.
@@ -63,8 +64,12 @@ impl Store {
 }
 
 pub(crate) async fn keep(connection: &mut SqliteConnection, kept: &[Kept]) -> Result<(), StoreError> {
-    for Kept { hash, content } in kept {
-        sqlx::query("INSERT OR IGNORE INTO kept (hash, content) VALUES (?, ?)").bind(hash).bind(content).execute(&mut *connection).await?;
+    for some in kept.chunks(ROWS_TOGETHER) {
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO kept (hash, content) ");
+        insert.push_values(some, |mut row, kept| {
+            row.push_bind(&kept.hash).push_bind(&kept.content);
+        });
+        insert.build().persistent(false).execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -10,13 +10,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::heads::SignedHead;
-use crate::kept::{Kept, keep};
+use crate::kept::Kept;
 use crate::merkle::Hash;
 use crate::public_keys::{JwsError, PublicKeys};
-use crate::results::StoredResult;
+use crate::results::{ROWS_TOGETHER, StoredResult};
 use crate::signing::{ServiceKeys, with_payload};
 use crate::sql::{Store, StoreError};
 
@@ -62,29 +62,36 @@ impl ResultsEnd {
     }
 }
 
-/// Signs a result that was just stored, in the same transaction. `before`: where the results ended; gives where they end now.
-pub(crate) async fn seal_result(
-    connection: &mut SqliteConnection,
-    keys: &ServiceKeys,
-    before: ResultsEnd,
-    result: &StoredResult,
-    grounds: &ResultGrounds,
-) -> Result<ResultsEnd, StoreError> {
-    let end = before.followed_by(result.position, &result.body, &result.explanation);
-    let mut header = Map::new();
-    header.insert("as_of".into(), json!(grounds.as_of.to_rfc3339_opts(SecondsFormat::Micros, true)));
-    header.insert("chain".into(), json!(format!("sha256:{}", hex::encode(end.chain))));
-    header.insert("position".into(), json!(result.position));
-    header.insert("refusals".into(), json!(grounds.refusals));
-    let jws = keys.sign_detached(result.body.as_bytes(), header);
-    sqlx::query("INSERT INTO result_seal (position, chain, jws) VALUES (?, ?, ?)")
-        .bind(result.position)
-        .bind(&end.chain[..])
-        .bind(jws)
-        .execute(&mut *connection)
-        .await?;
-    keep(connection, &grounds.kept).await?;
-    Ok(end)
+/// What is stored beside a result.
+pub(crate) struct Seal {
+    position: i64,
+    chain: Hash,
+    /// Detached.
+    jws: String,
+}
+
+impl Seal {
+    /// Signs a result. `end`: where the results end with it.
+    pub(crate) fn of(keys: &ServiceKeys, end: ResultsEnd, result: &StoredResult, grounds: &ResultGrounds) -> Seal {
+        let mut header = Map::new();
+        header.insert("as_of".into(), json!(grounds.as_of.to_rfc3339_opts(SecondsFormat::Micros, true)));
+        header.insert("chain".into(), json!(format!("sha256:{}", hex::encode(end.chain))));
+        header.insert("position".into(), json!(result.position));
+        header.insert("refusals".into(), json!(grounds.refusals));
+        Seal { position: result.position, chain: end.chain, jws: keys.sign_detached(result.body.as_bytes(), header) }
+    }
+}
+
+/// In the transaction that stores their results.
+pub(crate) async fn insert_seals(connection: &mut SqliteConnection, seals: &[Seal]) -> Result<(), StoreError> {
+    for some in seals.chunks(ROWS_TOGETHER) {
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO result_seal (position, chain, jws) ");
+        insert.push_values(some, |mut row, seal| {
+            row.push_bind(seal.position).push_bind(&seal.chain[..]).push_bind(&seal.jws);
+        });
+        insert.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Where the results end before this position. Results of an earlier version have no link of their own: theirs are reckoned.

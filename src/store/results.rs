@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use crate::result_seals::{ResultGrounds, end_before, seal_result};
+use crate::kept::keep;
+use crate::result_seals::{ResultGrounds, Seal, end_before, insert_seals};
 use crate::sql::{Store, StoreError};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,8 @@ pub struct ResultFilter {
 }
 
 const COLUMNS: &str = "position, voucher, sequence, verdict, judged_at, body, explanation";
+/// Rows that one statement adds: their columns stay below the number that SQLite binds.
+pub(crate) const ROWS_TOGETHER: usize = 500;
 
 impl Store {
     pub async fn newest_result(&self, voucher: &str) -> Result<Option<StoredResult>, StoreError> {
@@ -123,36 +126,56 @@ impl Store {
     /// Adds results in one transaction, each under its number. `None` for one whose number another process has used meanwhile: it
     /// must be judged again, looking at what is newest then.
     pub async fn add_results(&self, new: Vec<NewResult>) -> Result<Vec<Option<StoredResult>>, StoreError> {
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut added = Vec::with_capacity(new.len());
         let mut end = end_before(&mut transaction, i64::MAX).await?;
-        let mut kept = Vec::new();
-        for new in new {
-            let position: Option<i64> = sqlx::query_scalar(
-                "INSERT INTO result (voucher, sequence, verdict, judged_at, body, explanation) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-                 WHERE NOT EXISTS (SELECT 1 FROM result WHERE voucher = ?1 AND sequence >= ?2) RETURNING position",
-            )
-            .bind(&new.voucher)
-            .bind(new.sequence)
-            .bind(&new.verdict)
-            .bind(new.judged_at.timestamp_micros())
-            .bind(&new.body)
-            .bind(&new.explanation)
-            .fetch_optional(&mut *transaction)
+        let mut position: i64 = sqlx::query_scalar("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'result'), 0)")
+            .fetch_one(&mut *transaction)
             .await?;
-            let Some(position) = position else {
+        let mut newest = newest_sequences(&mut transaction, &new).await?;
+        let (mut added, mut seals, mut kept) = (Vec::with_capacity(new.len()), Vec::new(), Vec::new());
+        for new in new {
+            let newest = newest.entry(new.voucher.clone()).or_default();
+            if *newest >= new.sequence {
                 added.push(None);
                 continue;
-            };
+            }
+            *newest = new.sequence;
+            position += 1;
             let (result, grounds) = new.stored_at(position);
-            end = seal_result(&mut transaction, self.keys(), end, &result, &grounds).await?;
+            end = end.followed_by(position, &result.body, &result.explanation);
+            seals.push(Seal::of(self.keys(), end, &result, &grounds));
             kept.extend(grounds.kept);
             added.push(Some(result));
         }
+        let results: Vec<&StoredResult> = added.iter().flatten().collect();
+        for some in results.chunks(ROWS_TOGETHER) {
+            let mut insert = QueryBuilder::<Sqlite>::new(format!("INSERT INTO result ({COLUMNS}) "));
+            insert.push_values(some, |mut row, result| {
+                row.push_bind(result.position).push_bind(&result.voucher).push_bind(result.sequence).push_bind(&result.verdict);
+                row.push_bind(result.judged_at.timestamp_micros()).push_bind(&result.body).push_bind(&result.explanation);
+            });
+            insert.build().persistent(false).execute(&mut *transaction).await?;
+        }
+        insert_seals(&mut transaction, &seals).await?;
+        keep(&mut transaction, &kept).await?;
         transaction.commit().await?;
         self.remembered.add(&kept);
         Ok(added)
     }
+}
+
+/// The newest number of each of their vouchers that has a result.
+async fn newest_sequences(connection: &mut SqliteConnection, new: &[NewResult]) -> Result<HashMap<String, i64>, StoreError> {
+    let asked: Vec<&str> = new.iter().map(|new| new.voucher.as_str()).collect();
+    let asked = serde_json::to_string(&asked).map_err(|error| StoreError::stored("vouchers", error))?;
+    let newest = "SELECT asked.value AS voucher, (SELECT max(sequence) FROM result WHERE voucher = asked.value) AS newest
+                  FROM json_each(?) AS asked";
+    let rows = sqlx::query(newest).bind(asked).fetch_all(connection).await?;
+    let of_row = |row: &SqliteRow| Ok((row.try_get("voucher")?, row.try_get::<Option<i64>, _>("newest")?.unwrap_or(0)));
+    rows.iter().map(of_row).collect()
 }
 
 impl NewResult {

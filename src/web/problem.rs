@@ -99,9 +99,12 @@ impl From<JudgeError> for Problem {
     fn from(error: JudgeError) -> Problem {
         match error {
             JudgeError::UnknownVoucher(_) => Problem::not_found(error.to_string()),
-            JudgeError::Flush(_) | JudgeError::CheckpointMoved | JudgeError::Overtaken | JudgeError::Stopped | JudgeError::Variation(_) => {
-                Problem::unavailable(error.to_string())
-            }
+            JudgeError::Flush(_)
+            | JudgeError::CheckpointMoved
+            | JudgeError::Overtaken
+            | JudgeError::Stopped
+            | JudgeError::Panicked
+            | JudgeError::Variation(_) => Problem::unavailable(error.to_string()),
             JudgeError::Store(error) => error.into(),
         }
     }
