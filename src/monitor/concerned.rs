@@ -1,9 +1,12 @@
 //! Which vouchers a change of the register concerns: every voucher whose judgement may look at a row that is not as it was. Rather
 //! one too many than one too few.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::register::{Register, Voucher};
+use policy::index::parties;
+use policy::regions::city_of;
+use policy::register::{Gateway, Register, Voucher};
 
 /// What changed rows lead to.
 #[derive(Default)]
@@ -17,7 +20,7 @@ struct Reached<'r> {
     /// Names of devices: another enterprise may declare the same.
     devices: BTreeSet<&'r str>,
     /// Cities and suppliers whose quota in a period others share: (party, period).
-    quotas: BTreeSet<(&'r str, &'r str)>,
+    quotas: BTreeSet<(Cow<'r, str>, &'r str)>,
     /// Catalogue rows: contracts are compared with others of their row.
     rows: BTreeSet<u8>,
 }
@@ -30,12 +33,12 @@ pub fn concerned(before: &Register, now: &Register) -> BTreeSet<String> {
     reached.periods.extend(changed(&before.periods, &now.periods).map(String::as_str));
     reached.pilots.extend(changed(&before.pilots, &now.pilots).map(String::as_str));
     reached.enterprises.extend(changed(&before.enterprises, &now.enterprises).map(String::as_str));
-    reached.enterprises.extend(changed(&before.lines, &now.lines).map(|(enterprise, _)| enterprise.as_str()));
-    reached.quotas.extend(changed(&before.quotas, &now.quotas).map(|(party, period)| (party.as_str(), period.as_str())));
-    for gateway in changed(&before.gateways, &now.gateways) {
-        let owners = [before, now].into_iter().filter_map(|register| register.gateways.get(gateway));
-        reached.enterprises.extend(owners.map(|gateway| gateway.enterprise.as_str()));
+    let lines: BTreeSet<&str> = changed(&before.lines, &now.lines).map(|(_, line)| line.as_str()).collect();
+    for register in [before, now] {
+        let rows = register.lines.values().filter(|row| lines.contains(row.line.as_str()));
+        reached.enterprises.extend(rows.map(|row| row.enterprise.as_str()));
     }
+    reached.quotas.extend(changed(&before.quotas, &now.quotas).map(|(party, period)| (city_of(party), period.as_str())));
     for (voucher, device) in changed(&before.devices, &now.devices) {
         reached.devices.insert(device);
         for register in [before, now] {
@@ -52,22 +55,12 @@ pub fn concerned(before: &Register, now: &Register) -> BTreeSet<String> {
             }
         }
     }
-    // Quotas are counted over all vouchers of a city or supplier: an enterprise that moves takes its vouchers along, and one voucher
-    // leaves the others of its enterprise more or less of the cap.
-    let moved = reached.enterprises.clone();
+    reached.reach_through_keys(before, now);
     for register in [before, now] {
-        for voucher in register.vouchers.values().filter(|voucher| moved.contains(voucher.enterprise.as_str())) {
-            reached.quotas_of(register, voucher);
-        }
+        reached.reach_through_products_and_periods(register);
     }
-    for id in changed(&before.products, &now.products) {
-        for register in [before, now] {
-            for voucher in register.vouchers.values().filter(|voucher| voucher.product == *id) {
-                reached.quotas_of(register, voucher);
-                reached.rows.extend(row_of(register, voucher));
-                reached.enterprises.insert(&voucher.enterprise);
-            }
-        }
+    for register in [before, now] {
+        reached.reach_through_quotas(register);
     }
     reached.reach_through_devices(now);
     now.vouchers.values().filter(|voucher| reached.concerns(now, voucher)).map(|voucher| voucher.id.clone()).collect()
@@ -95,6 +88,43 @@ impl<'r> Reached<'r> {
         self.quotas.extend(parties(register, voucher).map(|party| (party, period.as_str())));
     }
 
+    /// A key leads to every enterprise that has a gateway with it.
+    fn reach_through_keys(&mut self, before: &'r Register, now: &'r Register) {
+        let both = || [before, now].into_iter();
+        let rows = |id: &'r String| both().filter_map(move |register| register.gateways.get(id));
+        let keys: BTreeSet<&str> =
+            changed(&before.gateways, &now.gateways).flat_map(rows).filter_map(|gateway| gateway.public_key.as_deref()).collect();
+        let with_key = |gateway: &&Gateway| gateway.public_key.as_deref().is_some_and(|key| keys.contains(key));
+        let gateways = both().flat_map(|register| register.gateways.values()).filter(with_key);
+        self.enterprises.extend(gateways.map(|gateway| gateway.enterprise.as_str()));
+    }
+
+    /// An enterprise's vouchers are looked at together: with one's product or period all are concerned. A product changes what its
+    /// vouchers take and are compared with; product and period change what a pilot has done.
+    fn reach_through_products_and_periods(&mut self, register: &'r Register) {
+        for voucher in register.vouchers.values() {
+            let of_product = self.products.contains(voucher.product.as_str());
+            if of_product {
+                self.rows.extend(row_of(register, voucher));
+            }
+            if of_product || voucher.period.as_deref().is_some_and(|period| self.periods.contains(period)) {
+                self.enterprises.insert(&voucher.enterprise);
+                self.pilots.extend(voucher.pilot.as_deref());
+            }
+        }
+    }
+
+    /// Quotas are counted over all vouchers of a city or supplier: an enterprise that moves takes its vouchers along, one voucher leaves
+    /// the others of its enterprise more or less of the cap, and a pilot that loses its title its vouchers' turn.
+    fn reach_through_quotas(&mut self, register: &'r Register) {
+        for voucher in register.vouchers.values() {
+            let of_pilot = voucher.pilot.as_deref().is_some_and(|pilot| self.pilots.contains(pilot));
+            if of_pilot || self.enterprises.contains(voucher.enterprise.as_str()) {
+                self.quotas_of(register, voucher);
+            }
+        }
+    }
+
     fn reach_through_devices(&mut self, register: &'r Register) {
         let named = register.devices.values().filter(|device| self.devices.contains(device.device.as_str()));
         let vouchers: Vec<&str> = named.map(|device| device.voucher.as_str()).collect();
@@ -120,9 +150,6 @@ fn row_of(register: &Register, voucher: &Voucher) -> Option<u8> {
     register.products.get(&voucher.product).map(|product| product.row)
 }
 
-/// Whose quotas a voucher draws on.
-fn parties<'r>(register: &'r Register, voucher: &'r Voucher) -> impl Iterator<Item = &'r str> {
-    let city = register.enterprises.get(&voucher.enterprise).map(|enterprise| enterprise.city.as_str());
-    let supplier = register.products.get(&voucher.product).map(|product| product.supplier.as_str());
-    [city, supplier, voucher.pilot.as_deref()].into_iter().flatten()
-}
+#[cfg(test)]
+#[path = "concerned_tests.rs"]
+mod tests;

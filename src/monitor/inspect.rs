@@ -4,10 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use policy::amount;
 use policy::calendar::{Instant, day_of, day_start};
 use policy::credit::{CreditRecord, credit};
-use policy::money::Yuan;
 use policy::quality::{Expected, QualityFigures, WeekQuality, expected};
 use policy::register::{Register, Voucher};
 use policy::result::MonitoringResult;
@@ -17,7 +15,7 @@ use policy::week::Week;
 use store::{FactsOfMany, FactsReader, StoreError, Wanted};
 
 use crate::evidence::EvidenceSource;
-use crate::run::{JudgeError, Monitor, unreadable};
+use crate::run::{JudgeError, Monitor, RegisterIndex, unreadable};
 
 /// Results that are looked at together: their bodies are large.
 const RESULTS_TOGETHER: usize = 256;
@@ -157,6 +155,7 @@ impl Monitor {
     pub async fn spot_checks(&self, asked: &SpotCheckAsked) -> Result<SpotCheckList, JudgeError> {
         let credit = self.credit(None).await?;
         let register = self.parts().register.register();
+        let index = self.index_of(&register).await?;
         let rulebook = self.inspection_rulebook();
         let vouchers: Vec<&Voucher> = register
             .vouchers
@@ -172,30 +171,25 @@ impl Monitor {
                 .iter()
                 .map(|(id, stored)| Ok::<_, StoreError>((id.as_str(), serde_json::from_str(&stored.body).map_err(unreadable)?)))
                 .collect::<Result<_, StoreError>>()?;
-            candidates.extend(some.iter().map(|voucher| self.candidate(&register, voucher, newest.get(voucher.id.as_str()), &credit)));
+            candidates.extend(some.iter().map(|voucher| self.candidate(&index, voucher, newest.get(voucher.id.as_str()), &credit)));
         }
         Ok(select(&asked.seed, asked.period.as_deref(), asked.count, rulebook.parameters.spot_check_random_share, candidates))
     }
 
     fn candidate(
         &self,
-        register: &Register,
+        index: &RegisterIndex,
         voucher: &Voucher,
         newest: Option<&MonitoringResult>,
         credit: &BTreeMap<String, CreditRecord>,
     ) -> Candidate {
-        let (rulebook, catalogue) =
-            (self.parts().rulebooks.in_force(voucher.applied_at), self.parts().catalogues.in_force(voucher.applied_at));
-        let supplier = register.products.get(&voucher.product).map(|product| product.supplier.clone()).unwrap_or_default();
+        let supplier = index.register().products.get(&voucher.product).map(|product| product.supplier.clone()).unwrap_or_default();
         let findings: Vec<_> = newest.into_iter().flat_map(|result| &result.findings).map(|finding| finding.code).collect();
         let parameters = &self.inspection_rulebook().parameters;
         Candidate {
             voucher: voucher.id.clone(),
             // The approved amount, else that of the newest result, else what it would be.
-            amount: voucher
-                .amount
-                .or(newest.map(|result| result.amount.computed))
-                .unwrap_or_else(|| amount::work_out(register, rulebook, catalogue, voucher).map_or(Yuan::ZERO, |working| working.computed)),
+            amount: voucher.amount.or(newest.map(|result| result.amount.computed)).unwrap_or_else(|| index.takes(&voucher.id)),
             risk: risk(&findings, newest.map(|result| result.verdict), credit.get(&supplier), parameters),
             judgement_hash: newest.map(|result| result.judgement_hash.clone()),
             supplier,

@@ -1,5 +1,6 @@
 //! The monitor: one voucher on demand, all of them, trying out, and telling of results. Judging itself stands in `batch`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use observe::{Clock, Metrics};
@@ -9,6 +10,7 @@ use policy::facts::VoucherFacts;
 use policy::in_force::Versions;
 use policy::index::Indexed;
 use policy::judge::Judgement;
+use policy::regions::city_of;
 use policy::register::{Register, Voucher};
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
@@ -157,8 +159,8 @@ impl Monitor {
             .filter(|gateway| gateway.enterprise == voucher.enterprise)
             .map(|gateway| gateway.id.clone())
             .collect();
-        let city = register.enterprises.get(&voucher.enterprise).map_or("", |enterprise| &enterprise.city);
-        announce.result(result, &gateways, city);
+        let city = register.enterprises.get(&voucher.enterprise).map_or(Cow::Borrowed(""), |enterprise| city_of(&enterprise.city));
+        announce.result(result, &gateways, &city);
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Schedule {
     /// No round begins before.
     not_before: Instant,
     every: TimeDelta,
-    /// The day up to which vouchers without a redemption request were judged.
+    /// The day up to which all live vouchers were judged.
     day: Day,
     /// Instants to come at which judgements change by themselves.
     turns: BTreeMap<Instant, BTreeSet<String>>,
@@ -92,8 +92,9 @@ impl Schedule {
         let today = day_of(now);
         if today != self.day {
             self.day = today;
-            let open = self.register.vouchers.values().filter(|voucher| voucher.redeem_at.is_none_or(|at| at > now));
-            self.due.extend(open.map(|voucher| voucher.id.clone()));
+            // Also those whose cut-off is set: a net under everything that should have reached them. Without a change nothing is added.
+            let live = self.register.vouchers.values().filter(|voucher| voucher.status.live());
+            self.due.extend(live.map(|voucher| voucher.id.clone()));
         }
     }
 
@@ -106,15 +107,16 @@ impl Schedule {
     }
 }
 
-/// Cut-offs to come; the first instant after a redemption deadline, when R10 begins to say something else.
+/// Cut-offs to come; the first instants after claiming and redemption have ended, when R28 and R10 begin to say something else.
 fn turns(register: &Register, now: Instant) -> BTreeMap<Instant, BTreeSet<String>> {
     let mut turns: BTreeMap<Instant, BTreeSet<String>> = BTreeMap::new();
-    let deadline = |voucher: &Voucher| {
+    let after = |at: Instant| minute_end(at) + TimeDelta::microseconds(1);
+    let ends = |voucher: &Voucher| {
         let period = register.periods.get(voucher.period.as_ref()?)?;
-        Some(minute_end(period.redeem_to) + TimeDelta::microseconds(1))
+        Some([after(period.claim_to), after(period.redeem_to)])
     };
     for voucher in register.vouchers.values() {
-        for at in [voucher.redeem_at, deadline(voucher)].into_iter().flatten().filter(|at| *at > now) {
+        for at in voucher.redeem_at.into_iter().chain(ends(voucher).into_iter().flatten()).filter(|at| *at > now) {
             turns.entry(at).or_default().insert(voucher.id.clone());
         }
     }

@@ -105,9 +105,10 @@ fn a_cut_off_is_judged_when_it_is_reached() {
 }
 
 #[test]
-fn midnight_in_shanghai_is_for_vouchers_whose_window_moves_with_the_day() {
+fn at_midnight_in_shanghai_every_live_voucher_is_judged() {
     let mut register = register();
-    register.vouchers.get_mut("V-2").unwrap().redeem_at = Some(at("2019-11-01T00:00:00+08:00"));
+    register.vouchers.get_mut("V-1").unwrap().redeem_at = Some(at("2019-11-01T00:00:00+08:00"));
+    register.vouchers.get_mut("V-2").unwrap().status = VoucherStatus::Paid;
     let (mut schedule, _) = settled(register);
     let midnight = at("2019-11-05T16:00:00Z");
     assert_eq!(schedule.wake_at(), midnight);
@@ -116,13 +117,18 @@ fn midnight_in_shanghai_is_for_vouchers_whose_window_moves_with_the_day() {
 }
 
 #[test]
-fn the_instant_after_a_redemption_deadline_is_judged() {
+fn the_instants_after_claiming_and_redemption_have_ended_are_judged() {
     let mut register = register();
     let (from, to) = (at("2019-08-01T00:00:00+08:00"), at("2019-11-05T17:00:00+08:00"));
-    let period = IssuancePeriod { id: "2019".into(), claim_from: from, claim_to: to, redeem_from: from, redeem_to: to, announced_at: None };
+    let claim_to = at("2019-11-05T12:00:00+08:00");
+    let period = IssuancePeriod { id: "2019".into(), claim_from: from, claim_to, redeem_from: from, redeem_to: to, announced_at: None };
     register.periods.insert("2019".into(), period);
     register.vouchers.get_mut("V-1").unwrap().period = Some("2019".into());
     let (mut schedule, _) = settled(register);
+    assert_eq!(schedule.apply(Event::Time, claim_to + TimeDelta::seconds(59)), []);
+    assert_eq!(schedule.wake_at(), claim_to + TimeDelta::seconds(60));
+    assert_eq!(schedule.apply(Event::Time, schedule.wake_at()), judge(&["V-1"]));
+    schedule.apply(ended(&[]), schedule.wake_at());
     assert_eq!(schedule.apply(Event::Time, to), []);
     assert_eq!(schedule.apply(Event::Time, schedule.wake_at()), judge(&["V-1"]));
 }

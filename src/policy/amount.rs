@@ -20,7 +20,7 @@ pub struct AmountWorking {
     pub after_row_cap: Yuan,
     /// L: the enterprise's cap in this period, or its pilot cap (R24, R25).
     pub enterprise_cap: Yuan,
-    /// Whether the pilot cap is used.
+    /// Whether the pilot cap is used: the enterprise has one.
     pub pilot_cap_used: bool,
     /// What earlier vouchers of the period take, in order of application.
     pub earlier: Vec<EarlierVoucher>,
@@ -42,7 +42,7 @@ pub struct EarlierVoucher {
 pub struct Bonus {
     /// Not counted inside the cap.
     pub outside_cap: Yuan,
-    /// Counted inside the cap: what the cap leaves after this voucher, at most the award.
+    /// Counted inside the cap: what the cap leaves after all vouchers of the period, at most the award.
     pub inside_cap: Yuan,
     /// The reading that the rulebook has chosen.
     pub due: Yuan,
@@ -73,12 +73,13 @@ fn share(rulebook: &Rulebook, terms: Terms<'_>, voucher: &Voucher) -> Yuan {
     Yuan::floor_fen(exact)
 }
 
-/// L and whether it is a pilot's.
+/// L and whether it is a pilot's: what is approved for a pilot enterprise is the cap of that enterprise, whichever of its vouchers is
+/// looked at (R25).
 fn enterprise_cap(register: &Register, rulebook: &Rulebook, voucher: &Voucher) -> (Yuan, bool) {
     let pilot_cap = register.enterprises.get(&voucher.enterprise).and_then(|enterprise| enterprise.pilot_cap);
-    match (&voucher.pilot, pilot_cap) {
-        (Some(_), Some(cap)) => (cap.min(rulebook.parameters.pilot_cap_max), true),
-        _ => (rulebook.parameters.enterprise_cap, false),
+    match pilot_cap {
+        Some(cap) => (cap.min(rulebook.parameters.pilot_cap_max), true),
+        None => (rulebook.parameters.enterprise_cap, false),
     }
 }
 
@@ -106,21 +107,23 @@ pub fn take_in_order<'a>(
     vouchers.into_iter().map(takes).collect()
 }
 
-/// From a whole register, with one rulebook and catalogue for all.
-fn earlier(register: &Register, rulebook: &Rulebook, catalogue: &Catalogue, voucher: &Voucher) -> Vec<EarlierVoucher> {
-    let before = register
-        .vouchers_of(&voucher.enterprise)
-        .filter(|other| other.period == voucher.period && other.status.takes_from_cap())
-        .filter(|other| (other.applied_at, &other.id) < (voucher.applied_at, &voucher.id));
-    take_in_order(register, before.collect(), |_| (rulebook, catalogue))
+/// What earlier vouchers take, and the later ones together: from a whole register, with one rulebook and catalogue for all.
+fn others(register: &Register, rulebook: &Rulebook, catalogue: &Catalogue, voucher: &Voucher) -> (Vec<EarlierVoucher>, Yuan) {
+    let of_enterprise = register.vouchers_of(&voucher.enterprise);
+    let of_period: Vec<&Voucher> = of_enterprise.filter(|other| other.period == voucher.period && other.status.takes_from_cap()).collect();
+    let place = (voucher.applied_at, &voucher.id);
+    let earlier = of_period.iter().filter(|other| (other.applied_at, &other.id) < place).count();
+    let mut taken = take_in_order(register, of_period, |_| (rulebook, catalogue));
+    let later = taken.split_off(earlier).into_iter().filter(|other| other.voucher != voucher.id).map(|other| other.takes).sum();
+    (taken, later)
 }
 
 /// `None` where the product or its catalogue row is unknown.
 pub fn work_out(register: &Register, rulebook: &Rulebook, catalogue: &Catalogue, voucher: &Voucher) -> Option<AmountWorking> {
     let terms = terms(register, catalogue, voucher)?;
-    let earlier = match register.derived_for(voucher) {
-        Some(derived) => derived.earlier.clone(),
-        None => earlier(register, rulebook, catalogue, voucher),
+    let (earlier, later) = match register.derived_for(voucher) {
+        Some(derived) => (derived.earlier.clone(), derived.later),
+        None => others(register, rulebook, catalogue, voucher),
     };
     let taken_before: Yuan = earlier.iter().map(|earlier| earlier.takes).sum();
     let (enterprise_cap, pilot_cap_used) = enterprise_cap(register, rulebook, voucher);
@@ -140,7 +143,7 @@ pub fn work_out(register: &Register, rulebook: &Rulebook, catalogue: &Catalogue,
         computed,
         approved: voucher.amount,
         per_device: terms.row.per_device_amount,
-        bonus: bonus(register, rulebook, voucher, enterprise_cap.saturating_sub(taken_before + decided)),
+        bonus: bonus(register, rulebook, voucher, enterprise_cap.saturating_sub(taken_before + decided + later)),
     })
 }
 

@@ -111,7 +111,7 @@ fn earlier_vouchers_take_their_approved_amount_and_dead_ones_nothing() {
 }
 
 #[test]
-fn a_pilot_cap_needs_a_pilot_and_a_value_and_never_passes_a_million() {
+fn a_pilot_cap_is_the_enterprises_needs_a_value_and_never_passes_a_million() {
     let mut world = World::new();
     let mut first = voucher("V-1", "P-24");
     first.contract_amount = yuan("1000000");
@@ -129,7 +129,8 @@ fn a_pilot_cap_needs_a_pilot_and_a_value_and_never_passes_a_million() {
     set(&mut world, "2000000");
     assert_eq!(worked(&world, &second).enterprise_cap, yuan("1000000"));
     second.pilot = None;
-    assert_eq!(worked(&world, &second).enterprise_cap, yuan("300000"));
+    set(&mut world, "550000");
+    assert_eq!(worked(&world, &second).computed, yuan("250000"), "the cap of the enterprise, not of vouchers under a pilot");
 }
 
 #[test]
@@ -146,4 +147,31 @@ fn the_conformance_award_is_shown_both_ways() {
     assert_eq!(worked(&world, &voucher).bonus.unwrap().due, yuan("50000"));
     world.register.enterprises.get_mut("E-1").unwrap().conformance_funded = Some(true);
     assert_eq!(worked(&world, &voucher).bonus, None);
+}
+
+#[test]
+fn the_award_inside_the_cap_gets_what_all_vouchers_of_the_period_leave() {
+    let mut world = World::new();
+    let enterprise = world.register.enterprises.get_mut("E-1").unwrap();
+    (enterprise.conformance, enterprise.conformance_funded) = (Some(true), Some(false));
+    let mut first = voucher("V-1", "P-22");
+    first.amount = Some(yuan("200000"));
+    let mut later = voucher("V-2", "P-22");
+    later.amount = Some(yuan("60000"));
+    later.applied_at = at("2019-08-01T00:00:00+08:00");
+    world.add(first.clone());
+    world.add(later.clone());
+    let inside = |world: &World| {
+        let whole = worked(world, &first).bonus.unwrap().inside_cap;
+        let judged = world.judge("V-1").explanation.amount.unwrap().bonus.unwrap().inside_cap;
+        assert_eq!(whole, judged, "from the whole register and from the slice");
+        whole
+    };
+    assert_eq!(inside(&world), yuan("40000"), "300000 - 200000 - 60000");
+    later.amount = Some(yuan("100000"));
+    world.add(later.clone());
+    assert_eq!(inside(&world), yuan("0"));
+    later.status = VoucherStatus::Void;
+    world.add(later);
+    assert_eq!(inside(&world), yuan("100000"));
 }

@@ -32,9 +32,7 @@ impl CarrierWeighed {
 }
 
 pub fn weigh(register: &Register, enterprise: &str, window: &Window, facts: &VoucherFacts) -> CarrierWeighed {
-    let first = (enterprise.to_string(), String::new());
-    let lines: BTreeSet<&str> =
-        register.lines.range(first..).take_while(|((owner, _), _)| owner == enterprise).map(|((_, line), _)| line.as_str()).collect();
+    let lines: BTreeSet<&str> = register.lines_of(enterprise).map(|line| line.line.as_str()).collect();
     let mut weighed = CarrierWeighed { lines_unregistered: lines.is_empty(), ..CarrierWeighed::default() };
     let mut devices_by_day: BTreeMap<Day, u64> = BTreeMap::new();
     for ((day, line), record) in facts.carrier.iter().filter(|((day, _), _)| window.contains(*day)) {

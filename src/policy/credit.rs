@@ -19,7 +19,7 @@ pub const RULE: &str = "R43";
 pub struct OutcomeRow {
     pub number: i64,
     pub voucher: String,
-    /// Of the voucher's product when the outcome was recorded.
+    /// Of the voucher's product when the outcome was recorded; a correction has that of the row it corrects.
     pub supplier: String,
     pub outcome: SpotOutcome,
     pub note: String,
@@ -69,8 +69,9 @@ impl CreditRecord {
 }
 
 pub fn credit(supplier: &str, outcomes: &[OutcomeRow], weeks: &BTreeMap<Week, WeekQuality>, parameters: &Parameters) -> CreditRecord {
-    let own: Vec<OutcomeRow> = outcomes.iter().filter(|row| row.supplier == supplier).cloned().collect();
-    let mut addends: Vec<Addend> = in_force(&own).into_iter().map(|row| of_outcome(row, parameters)).collect();
+    // Corrections first: whoever a row was laid to, what it corrects no longer counts.
+    let own = in_force(outcomes).into_iter().filter(|row| row.supplier == supplier);
+    let mut addends: Vec<Addend> = own.map(|row| of_outcome(row, parameters)).collect();
     for (week, quality) in weeks {
         addends.extend(of_week(*week, quality, parameters));
     }

@@ -15,8 +15,15 @@ pub struct Derived {
     pub voucher: String,
     /// Earlier vouchers of the enterprise in the period that take from its cap, in order of application (R24).
     pub earlier: Vec<EarlierVoucher>,
-    /// By party (city, supplier, pilot): what is taken from its quota in the period before it is the voucher's turn (R28, R29).
+    /// What later ones of them take together (R27).
+    #[serde(default)]
+    pub later: Yuan,
+    /// By party (city, supplier, pilot): what is taken from its quota in the period before it is the voucher's turn (R28, R29), as
+    /// long as claiming lasts.
     pub quotas: BTreeMap<String, Taken>,
+    /// The same once claiming has ended, where pilots that have lost their title then change it (R44).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub quotas_claiming_ended: BTreeMap<String, Taken>,
     /// Contracts of the same catalogue row that were applied for before (R20).
     pub peers: Peers,
 }
@@ -31,7 +38,6 @@ pub struct Taken {
 /// Contracts that a contract is compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
-    pub contracts: u64,
     pub amount: Option<Spread>,
     pub amount_per_device: Option<Spread>,
     pub amount_per_module: Option<Spread>,

@@ -11,6 +11,7 @@ use crate::duplicates;
 use crate::facts::VoucherFacts;
 use crate::gateway_findings;
 use crate::judge::Case;
+use crate::line_findings;
 use crate::outliers;
 use crate::reasons::{ClockFault, FindingCode};
 use crate::register::{Register, Voucher};
@@ -79,6 +80,7 @@ pub fn find(case: &Case<'_>, window: &Window, devices: &DevicesWeighed, usage: &
     findings.extend(gateway_clocks(facts, window, rulebook.parameters.future_skew_s_max));
     findings.extend(value_findings::find(case, window));
     findings.extend(gateway_findings::find(case, window));
+    findings.extend(line_findings::find(case));
     let active = if usage_decides { usage.by_day.keys().copied().collect() } else { devices.by_day.keys().copied().collect() };
     findings.extend(value_findings::burst(case, window, &active));
     findings.extend(function_module_gap(case, usage));
@@ -143,7 +145,7 @@ fn gateway_clocks(facts: &VoucherFacts, window: &Window, skew_s_max: u32) -> Opt
     Some(Found { finding, days: found.into_values().flat_map(BTreeMap::into_values).flatten().collect() })
 }
 
-/// Usage is there, but of most of the contract's function modules none (R42: delivered clearly below what was contracted).
+/// Usage is there, but of fewer of the contract's function modules than the rulebook's share (R42: delivered clearly below what was contracted).
 fn function_module_gap(case: &Case<'_>, usage: &UsageWeighed) -> Option<Found> {
     let least = case.rulebook.parameters.function_module_coverage_min;
     let figures = usage.figures();

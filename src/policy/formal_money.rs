@@ -1,13 +1,16 @@
 //! Formal checks on amounts and payments (R22–R31).
 
+use std::borrow::Cow;
+
 use crate::amount::{AmountWorking, Terms};
-use crate::calendar::show_instant;
+use crate::calendar::{minute_end, show_instant};
 use crate::derived::Taken;
 use crate::formal::{formal, pass_if};
 use crate::judge::Case;
 use crate::money::Yuan;
 use crate::reasons::Outcome;
-use crate::register::{ProductClass, Quota, Voucher};
+use crate::regions::city_of;
+use crate::register::{ProductClass, Quota, Voucher, VoucherStatus};
 use crate::result::Check;
 use crate::rules::clause_of;
 
@@ -78,18 +81,20 @@ fn enterprise_cap(amount: &AmountWorking) -> Check {
     ))
 }
 
-/// R25: the pilot cap is required data, not automatically a million.
+/// R25: the pilot cap is required data, not automatically a million. It is the enterprise's: all its vouchers of the period share it.
 fn pilot_cap(case: &Case<'_>) -> Check {
     let check = |outcome| formal("R25", "五(六)21", outcome);
     let parameters = &case.rulebook.parameters;
     let cap = case.register.enterprises.get(&case.voucher.enterprise).and_then(|enterprise| enterprise.pilot_cap);
+    let of_pilot = case.voucher.pilot.as_ref().map_or_else(String::new, |pilot| format!("服务券属于试点 {pilot}，"));
     match (&case.voucher.pilot, cap) {
-        (None, _) => check(Outcome::NotApplicable).text("不是试点示范服务券。"),
-        (Some(pilot), None) => check(Outcome::Unknown)
-            .text(format!("服务券属于试点 {pilot}，但没有登记该企业核定的试点上限，按 {} 元计算。", parameters.enterprise_cap)),
-        (Some(pilot), Some(cap)) => check(pass_if(cap <= parameters.pilot_cap_max))
+        (None, None) => check(Outcome::NotApplicable).text("不是试点示范服务券，也没有登记企业核定的试点上限。"),
+        (Some(_), None) => {
+            check(Outcome::Unknown).text(format!("{of_pilot}但没有登记该企业核定的试点上限，按 {} 元计算。", parameters.enterprise_cap))
+        }
+        (_, Some(cap)) => check(pass_if(cap <= parameters.pilot_cap_max))
             .figures(format!("≤{}", parameters.pilot_cap_max), cap)
-            .text(format!("服务券属于试点 {pilot}，企业核定的试点上限为 {cap} 元，不得超过 {} 元。", parameters.pilot_cap_max)),
+            .text(format!("{of_pilot}企业核定的试点上限为 {cap} 元，本期全部服务券合计适用，不得超过 {} 元。", parameters.pilot_cap_max)),
     }
 }
 
@@ -134,9 +139,16 @@ fn bonus(case: &Case<'_>, amount: Option<&AmountWorking>) -> Check {
         None => {
             check(Outcome::Pass).figures(bonus.outside_cap, Yuan::ZERO).text(format!("{readings}；企业尚无服务券申请兑现，目前不应发放。"))
         }
+        Some(carrier) if carrier.id == case.voucher.id && carrier.status == VoucherStatus::Paid => check(Outcome::Unknown)
+            .figures(bonus.outside_cap, bonus.due)
+            .text(format!("{readings}；本券已兑付，是否已随本券发放须人工核对。")),
         Some(carrier) if carrier.id == case.voucher.id => {
             check(Outcome::Pass).figures(bonus.outside_cap, bonus.due).text(format!("{readings}；随本券兑现发放。"))
         }
+        // The register does not tell what was paid with a voucher, nor since when the award was passed.
+        Some(carrier) if carrier.status == VoucherStatus::Paid => check(Outcome::Unknown)
+            .figures(bonus.outside_cap, Yuan::ZERO)
+            .text(format!("{readings}；服务券 {} 已先兑付，是否已随 {} 发放须人工核对。", carrier.id, carrier.id)),
         Some(carrier) => check(Outcome::NotApplicable)
             .figures(bonus.outside_cap, Yuan::ZERO)
             .text(format!("{readings}；随服务券 {} 兑现发放，本券不再发放。", carrier.id)),
@@ -164,9 +176,11 @@ impl QuotaLeft<'_> {
 }
 
 fn quota_left<'a>(case: &Case<'a>, party: &str, period: &str) -> Option<QuotaLeft<'a>> {
-    let quota = case.register.quotas.get(&(party.to_string(), period.to_string()))?;
+    let quota = case.register.quota(party, period)?;
+    let claiming_ended = case.register.periods.get(period).is_some_and(|period| minute_end(period.claim_to) < case.as_of);
     let derived = case.register.derived_for(case.voucher);
-    let taken = derived.and_then(|derived| derived.quotas.get(party)).copied().unwrap_or_default();
+    let at_last = derived.and_then(|derived| derived.quotas_claiming_ended.get(party)).filter(|_| claiming_ended);
+    let taken = at_last.or_else(|| derived?.quotas.get(party)).copied().unwrap_or_default();
     Some(QuotaLeft { quota, taken, left: quota.amount.saturating_sub(taken.amount) })
 }
 
@@ -178,14 +192,15 @@ fn quotas(case: &Case<'_>, amount: Option<&AmountWorking>) -> Check {
         return check(Outcome::Unknown).text("服务券没有登记发放周期，无法核对额度。");
     };
     let pilot = case.voucher.pilot.is_some();
-    let city = case.register.enterprises.get(&case.voucher.enterprise).map(|enterprise| &enterprise.city).filter(|_| !pilot);
-    let supplier = case.register.products.get(&case.voucher.product).map(|product| &product.supplier);
+    let enterprise = case.register.enterprises.get(&case.voucher.enterprise);
+    let city = enterprise.map(|enterprise| city_of(&enterprise.city)).filter(|_| !pilot);
+    let supplier = case.register.products.get(&case.voucher.product).map(|product| Cow::Borrowed(product.supplier.as_str()));
     let asked = [("地市", city), ("供应商", supplier)].into_iter().filter(|(name, _)| !pilot || *name == "供应商");
     let mut known = Vec::new();
     let mut said = Vec::new();
     let mut complete = true;
     for (name, party) in asked {
-        match party.and_then(|party| quota_left(case, party, period)) {
+        match party.and_then(|party| quota_left(case, &party, period)) {
             Some(quota) => {
                 said.push(format!("{name} {}", quota.said()));
                 known.push(quota);

@@ -116,6 +116,8 @@ fn r25_to_r29_pilots_and_quotas() {
     assert_eq!(formal("R25", "P-6", |_, v| v.pilot = Some("T".to_string())), Unknown);
     assert_eq!(formal("R25", "P-6", |w, v| pilot(w, v, "1000000")), Pass);
     assert_eq!(formal("R25", "P-6", |w, v| pilot(w, v, "1000000.01")), Fail);
+    let of_enterprise = |w: &mut World, _: &mut Voucher| w.register.enterprises.get_mut("E-1").unwrap().pilot_cap = Some(yuan("1000001"));
+    assert_eq!(formal("R25", "P-6", of_enterprise), Fail, "whichever voucher of the enterprise is looked at");
     let listed = |enterprise: &'static str| {
         move |w: &mut World, v: &mut Voucher| {
             v.pilot = Some("T".to_string());
@@ -145,6 +147,14 @@ fn r25_to_r29_pilots_and_quotas() {
     };
     assert_eq!((award(None, None), award(Some(true), None), award(Some(false), None)), (Unknown, Unknown, NotApplicable));
     assert_eq!((award(Some(true), Some(true)), award(Some(true), Some(false))), (NotApplicable, Pass));
+    let paid_before = |w: &mut World, _: &mut Voucher| {
+        let enterprise = w.register.enterprises.get_mut("E-1").unwrap();
+        (enterprise.conformance, enterprise.conformance_funded) = (Some(true), Some(false));
+        let mut paid = voucher("V-0", "P-9");
+        (paid.status, paid.redeem_at) = (VoucherStatus::Paid, Some(at("2019-07-01T10:00:00+08:00")));
+        w.add(paid);
+    };
+    assert_eq!(formal("R27", "P-6", paid_before), Unknown, "whether the award was paid with it the register does not tell");
     let quota = |amount: &'static str| {
         move |w: &mut World, v: &mut Voucher| {
             v.period = Some("2019".to_string());
@@ -165,6 +175,33 @@ fn r25_to_r29_pilots_and_quotas() {
         })
     };
     assert_eq!((both("80000", "80000"), both("80000", "79999.99"), both("79999.99", "80000")), (Pass, Fail, Fail));
+}
+
+#[test]
+fn a_district_belongs_to_its_city_for_quota_and_scope() {
+    let mut world = World::new();
+    for (id, city) in [("E-1", "440106"), ("E-2", "440100"), ("E-3", "440111"), ("E-4", "440600")] {
+        let mut row = crate::test_case::enterprise(id);
+        row.city = city.to_string();
+        world.register.enterprises.insert(id.to_string(), row);
+        let mut one = voucher(&format!("V-{}", &id[2..]), "P-6");
+        (one.enterprise, one.period) = (id.to_string(), Some("2019".to_string()));
+        world.add(one);
+    }
+    let observed = |world: &World, id: &str| checks(&world.judge(id), Group::Formal, "R28")[0].required.clone();
+    let quota = |party: &str, amount: &str| Quota { party: party.to_string(), period: "2019".to_string(), amount: yuan(amount) };
+    world.register.quotas.insert(("440100".to_string(), "2019".to_string()), quota("440100", "200000"));
+    let left = ["V-1", "V-2", "V-3"].map(|id| observed(&world, id));
+    assert_eq!(left, ["≤200000.00", "≤120000.00", "≤40000.00"], "one quota for all districts, in order of application");
+    assert_eq!(observed(&world, "V-4"), "≤额度余额", "another city");
+    // A quota that stands under a district's code is the city's as long as the city has none of its own.
+    world.register.quotas.clear();
+    world.register.quotas.insert(("440106".to_string(), "2019".to_string()), quota("440106", "100000"));
+    assert_eq!((observed(&world, "V-1"), observed(&world, "V-2")), ("≤100000.00".to_string(), "≤20000.00".to_string()));
+    let scope = |world: &World| outcome(&world.judge("V-1"), Group::Note, "R1");
+    assert_eq!(scope(&world), Pass);
+    world.set("cities_excluded", "[\"440100\"]");
+    assert_eq!(scope(&world), Fail, "a district of an excluded city");
 }
 
 #[test]
@@ -272,7 +309,12 @@ fn notes_on_scope_times_and_remarks() {
         }
     }
     assert_eq!((note("R11", "P-6", |w, _| unredeemed(w, None, 1)), note("R11", "P-6", |w, _| unredeemed(w, None, 2))), (Pass, Fail));
-    assert_eq!(note("R11", "P-6", |w, _| unredeemed(w, Some("资金缺口"), 2)), Pass);
+    for lack in ["资金缺口", "当期预算不足", "资金不足", "budget"] {
+        assert_eq!(of_group(Group::Note, "R11", "P-6", |w, _| unredeemed(w, Some(lack), 2)), Pass, "{lack}");
+    }
+    for fraud in ["骗取财政资金", "套取专项资金"] {
+        assert_eq!(of_group(Group::Note, "R11", "P-6", |w, _| unredeemed(w, Some(fraud), 2)), Fail, "{fraud}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::arrivals::{ArrivalHour, add_arrivals};
 use crate::facts::{ClockDay, gateway_mark};
 use crate::reasons::{FindingCode, Verdict};
-use crate::register::Gateway;
+use crate::register::{Gateway, Line, LineKind};
 use crate::result::Finding;
 use crate::slice::{register_hash, register_slice};
 use crate::test_case::{World, day, voucher, yuan};
@@ -115,4 +115,27 @@ fn arrivals_that_are_regular_to_the_millisecond_hour_after_hour_are_found_and_ji
     only(&world, FindingCode::RegularArrivals);
     world.set("regular_share_min", "0.51");
     assert_eq!(findings(&world), []);
+}
+
+#[test]
+fn a_line_of_two_enterprises_is_found_from_the_register_alone_and_a_group_of_sims_is_not() {
+    let mut world = met();
+    let line = |enterprise: &str, line: &str, kind| Line { enterprise: enterprise.into(), line: line.into(), kind };
+    let register = |world: &mut World, row: Line| drop(world.register.lines.insert((row.enterprise.clone(), row.line.clone()), row));
+    register(&mut world, line("E-1", "203.0.113.7", LineKind::Ip));
+    register(&mut world, line("E-1", "SIM-1", LineKind::Sim));
+    register(&mut world, line("E-2", "SIM-1", LineKind::Sim));
+    register(&mut world, line("E-8", "203.0.113.8", LineKind::Ip));
+    register(&mut world, line("E-9", "203.0.113.8", LineKind::Ip));
+    assert_eq!(findings(&world), [], "others share one");
+    register(&mut world, line("E-2", "203.0.113.7", LineKind::Broadband));
+    let finding = only(&world, FindingCode::SharedLine);
+    assert_eq!(finding.evidence, [json!({"line": "203.0.113.7", "enterprises": ["E-1", "E-2"]})]);
+    let slice = world.slice("V-1");
+    let names: Vec<_> = slice.lines.keys().map(|(enterprise, line)| (enterprise.as_str(), line.as_str())).collect();
+    assert_eq!(names, [("E-1", "203.0.113.7"), ("E-1", "SIM-1"), ("E-2", "203.0.113.7")]);
+    world.carry("SIM-1", 7, None);
+    let without = world.judge("V-1").result.channels;
+    world.register.lines.remove(&("E-2".to_string(), "203.0.113.7".to_string()));
+    assert_eq!(world.judge("V-1").result.channels, without, "another's line is never the enterprise's");
 }

@@ -1,17 +1,22 @@
 //! A register with what makes it quick to look at one voucher: built once for a state of the register, and never changed, so that it
 //! cannot go stale. A slice taken from it costs as much as the voucher's enterprise has rows.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use crate::amount::{EarlierVoucher, take_in_order};
+use crate::calendar::Instant;
 use crate::catalogue::Catalogue;
 use crate::claim_place::ClaimPlace;
+use crate::consortium;
 use crate::derived::{Derived, Taken};
 use crate::in_force::Versions;
 use crate::money::Yuan;
 use crate::outliers::{Peer, peers_of};
-use crate::register::{Gateway, Register, Voucher};
+use crate::reasons::PilotTitle;
+use crate::regions::city_of;
+use crate::register::{Gateway, Line, Register, Voucher};
 use crate::rulebook::Rulebook;
 
 /// `R` is a register or a handle on one that nobody changes.
@@ -24,14 +29,22 @@ pub struct Indexed<R> {
     shared_devices: BTreeMap<String, Vec<String>>,
     /// Keys that stand for more than one gateway: the gateways, in order.
     shared_keys: BTreeMap<String, Vec<String>>,
+    /// Lines that stand under more than one enterprise: the enterprises, in order.
+    shared_lines: BTreeMap<String, Vec<String>>,
     /// What each voucher takes from its enterprise's cap and from quotas: its approved amount, else the one computed under the
     /// rulebook and catalogue of its application.
     takes: BTreeMap<String, Yuan>,
-    /// By (party, period): places with what all up to and including them take.
-    quotas: BTreeMap<(String, String), Vec<(ClaimPlace, Taken)>>,
+    quotas: Quotas,
+    /// The same as it is once claiming has ended, where a pilot has then lost its title.
+    quotas_claiming_ended: Quotas,
+    /// Pilots whose title is lost when claiming of a period ends: (pilot, period).
+    titles_lost: BTreeSet<(String, String)>,
     /// By catalogue row, in order of application.
     peers: BTreeMap<u8, Vec<Peer>>,
 }
+
+/// By (party, period): places with what all up to and including them take.
+type Quotas = BTreeMap<(String, String), Vec<(ClaimPlace, Taken)>>;
 
 fn shared_keys(register: &Register) -> BTreeMap<String, Vec<String>> {
     let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -44,6 +57,15 @@ fn shared_keys(register: &Register) -> BTreeMap<String, Vec<String>> {
     by_key
 }
 
+fn shared_lines(register: &Register) -> BTreeMap<String, Vec<String>> {
+    let mut by_line: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in register.lines.values().filter(|line| line.fixed()) {
+        by_line.entry(line.line.clone()).or_default().push(line.enterprise.clone());
+    }
+    by_line.retain(|_, enterprises| enterprises.len() > 1);
+    by_line
+}
+
 impl<R: Deref<Target = Register>> Indexed<R> {
     pub fn of(register: R, rulebooks: &Versions<Rulebook>, catalogues: &Versions<Catalogue>) -> Indexed<R> {
         let mut by_enterprise: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -51,13 +73,19 @@ impl<R: Deref<Target = Register>> Indexed<R> {
             by_enterprise.entry(voucher.enterprise.clone()).or_default().push(voucher.id.clone());
         }
         let takes = takes(&register, &by_enterprise, rulebooks, catalogues);
+        let titles_lost = titles_lost(&register, rulebooks);
+        let titled = |voucher: &Voucher| of_titled_pilot(&register, voucher, &titles_lost);
+        let quotas_claiming_ended = if titles_lost.is_empty() { Quotas::new() } else { quotas(&register, &takes, titled) };
         Indexed {
             shared_devices: shared_devices(&register),
             shared_keys: shared_keys(&register),
-            quotas: quotas(&register, &takes),
+            shared_lines: shared_lines(&register),
+            quotas: quotas(&register, &takes, |voucher| of_pilot(&register, voucher)),
+            quotas_claiming_ended,
             peers: peers(&register),
             by_enterprise,
             takes,
+            titles_lost,
             register,
         }
     }
@@ -94,45 +122,84 @@ impl<R: Deref<Target = Register>> Indexed<R> {
         groups.filter(|group| group.iter().any(|gateway| gateway.enterprise == voucher.enterprise)).flatten().collect()
     }
 
-    /// What is taken from a party's quota before it is the voucher's turn.
-    pub fn taken_before(&self, party: &str, voucher: &Voucher) -> Taken {
-        let Some(period) = &voucher.period else { return Taken::default() };
-        let Some(places) = self.quotas.get(&(party.to_string(), period.clone())) else { return Taken::default() };
-        let place = ClaimPlace::of(voucher);
-        let before = places.partition_point(|(other, _)| *other < place);
-        before.checked_sub(1).and_then(|last| places.get(last)).map_or_else(Taken::default, |(_, taken)| *taken)
+    /// Lines of the voucher's enterprise that stand under others too, as they stand there.
+    pub fn same_lines(&self, voucher: &Voucher) -> Vec<&Line> {
+        let own = self.register.lines_of(&voucher.enterprise).filter(|line| line.fixed());
+        let shared = own.filter_map(|line| self.shared_lines.get_key_value(&line.line));
+        let rows = shared.flat_map(|(line, enterprises)| enterprises.iter().map(move |enterprise| (enterprise.clone(), line.clone())));
+        rows.filter(|(enterprise, _)| *enterprise != voucher.enterprise).filter_map(|key| self.register.lines.get(&key)).collect()
+    }
+
+    /// What is taken from quotas before it is the voucher's turn: as long as claiming lasts, and once it has ended.
+    fn taken_before(&self, voucher: &Voucher) -> (BTreeMap<String, Taken>, BTreeMap<String, Taken>) {
+        let Some(period) = &voucher.period else { return Default::default() };
+        let taken = |quotas: &Quotas, party: &Cow<'_, str>, place: &ClaimPlace| {
+            let places = quotas.get(&(party.to_string(), period.clone()))?;
+            let before = places.partition_point(|(other, _)| *other < *place);
+            Some(before.checked_sub(1).and_then(|last| places.get(last)).map_or_else(Taken::default, |(_, taken)| *taken))
+        };
+        let (mut open, mut ended) = (BTreeMap::new(), BTreeMap::new());
+        let first = ClaimPlace::of(voucher, of_pilot(&self.register, voucher));
+        let then = ClaimPlace::of(voucher, of_titled_pilot(&self.register, voucher, &self.titles_lost));
+        for party in parties(&self.register, voucher) {
+            let at_first = taken(&self.quotas, &party, &first).unwrap_or_default();
+            let at_last = taken(&self.quotas_claiming_ended, &party, &then).filter(|taken| *taken != at_first);
+            ended.extend(at_last.map(|taken| (party.to_string(), taken)));
+            open.insert(party.into_owned(), at_first);
+        }
+        (open, ended)
     }
 
     pub fn derived(&self, voucher: &Voucher) -> Derived {
-        let before = |other: &&Voucher| {
-            other.period == voucher.period
-                && other.status.takes_from_cap()
-                && (other.applied_at, &other.id) < (voucher.applied_at, &voucher.id)
-        };
-        let mut earlier: Vec<&Voucher> = self.vouchers_of(&voucher.enterprise).filter(before).collect();
-        earlier.sort_by(|a, b| (a.applied_at, &a.id).cmp(&(b.applied_at, &b.id)));
+        let place = |voucher: &Voucher| (voucher.applied_at, voucher.id.clone());
+        let of_period =
+            self.vouchers_of(&voucher.enterprise).filter(|other| other.period == voucher.period && other.status.takes_from_cap());
+        let mut others: Vec<&Voucher> = of_period.filter(|other| other.id != voucher.id).collect();
+        others.sort_by_key(|other| place(other));
+        let later = others.split_off(others.partition_point(|other| place(other) < place(voucher)));
         let product = self.register.products.get(&voucher.product);
+        let (quotas, quotas_claiming_ended) = self.taken_before(voucher);
         Derived {
             voucher: voucher.id.clone(),
-            earlier: earlier.into_iter().map(|other| EarlierVoucher { voucher: other.id.clone(), takes: self.takes(&other.id) }).collect(),
-            quotas: if voucher.period.is_some() {
-                parties(&self.register, voucher).map(|party| (party.to_string(), self.taken_before(party, voucher))).collect()
-            } else {
-                BTreeMap::new()
-            },
+            earlier: others.into_iter().map(|other| EarlierVoucher { voucher: other.id.clone(), takes: self.takes(&other.id) }).collect(),
+            later: later.into_iter().map(|other| self.takes(&other.id)).sum(),
+            quotas,
+            quotas_claiming_ended,
             peers: product.and_then(|product| self.peers.get(&product.row)).map(|peers| peers_of(peers, voucher)).unwrap_or_default(),
         }
     }
 }
 
 /// Whose quotas a voucher draws on: its supplier's, and its city's (R28) or, for a pilot's, the pilot's pool instead (R29).
-pub fn parties<'r>(register: &'r Register, voucher: &'r Voucher) -> impl Iterator<Item = &'r str> {
+pub fn parties<'r>(register: &'r Register, voucher: &'r Voucher) -> impl Iterator<Item = Cow<'r, str>> {
     let place = match &voucher.pilot {
-        Some(pilot) => Some(pilot.as_str()),
-        None => register.enterprises.get(&voucher.enterprise).map(|enterprise| enterprise.city.as_str()),
+        Some(pilot) => Some(Cow::Borrowed(pilot.as_str())),
+        None => register.enterprises.get(&voucher.enterprise).map(|enterprise| city_of(&enterprise.city)),
     };
-    let supplier = register.products.get(&voucher.product).map(|product| product.supplier.as_str());
+    let supplier = register.products.get(&voucher.product).map(|product| Cow::Borrowed(product.supplier.as_str()));
     [place, supplier].into_iter().flatten()
+}
+
+/// Whether a voucher that waits goes before others: as long as claiming lasts no pilot has lost its title.
+fn of_pilot(register: &Register, voucher: &Voucher) -> bool {
+    voucher.pilot.as_ref().is_some_and(|pilot| register.pilots.contains_key(pilot))
+}
+
+/// The same once claiming has ended.
+fn of_titled_pilot(register: &Register, voucher: &Voucher, titles_lost: &BTreeSet<(String, String)>) -> bool {
+    let lost = voucher.pilot.clone().zip(voucher.period.clone()).is_some_and(|of_period| titles_lost.contains(&of_period));
+    of_pilot(register, voucher) && !lost
+}
+
+fn titles_lost(register: &Register, rulebooks: &Versions<Rulebook>) -> BTreeSet<(String, String)> {
+    let claimed = register.vouchers.values().filter_map(|voucher| Some((voucher.pilot.as_ref()?, voucher.period.as_ref()?)));
+    let claimed: BTreeSet<(&String, &String)> = claimed.collect();
+    let lost = |(pilot, period): &(&String, &String)| {
+        let (Some(pilot), Some(period)) = (register.pilots.get(*pilot), register.periods.get(*period)) else { return false };
+        let parameters = &rulebooks.in_force(period.claim_from).parameters;
+        consortium::stand(register, parameters, pilot, period, Instant::MAX_UTC).title == PilotTitle::Lost
+    };
+    claimed.into_iter().filter(lost).map(|(pilot, period)| (pilot.clone(), period.clone())).collect()
 }
 
 fn takes(
@@ -173,13 +240,13 @@ fn shared_devices(register: &Register) -> BTreeMap<String, Vec<String>> {
     vouchers
 }
 
-fn quotas(register: &Register, takes: &BTreeMap<String, Yuan>) -> BTreeMap<(String, String), Vec<(ClaimPlace, Taken)>> {
-    let mut quotas: BTreeMap<(String, String), Vec<(ClaimPlace, Taken)>> = BTreeMap::new();
+fn quotas(register: &Register, takes: &BTreeMap<String, Yuan>, priority: impl Fn(&Voucher) -> bool) -> Quotas {
+    let mut quotas = Quotas::new();
     for voucher in register.vouchers.values().filter(|voucher| voucher.status.takes_from_cap()) {
         let Some(period) = &voucher.period else { continue };
         let own = Taken { vouchers: 1, amount: takes.get(&voucher.id).copied().unwrap_or_default() };
         for party in parties(register, voucher) {
-            quotas.entry((party.to_string(), period.clone())).or_default().push((ClaimPlace::of(voucher), own));
+            quotas.entry((party.to_string(), period.clone())).or_default().push((ClaimPlace::of(voucher, priority(voucher)), own));
         }
     }
     for places in quotas.values_mut() {

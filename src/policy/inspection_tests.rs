@@ -68,6 +68,14 @@ fn live_vouchers_owe_every_ended_day_from_application_to_redemption() {
     row.redeem_at = Some(at("2019-11-08T00:00:00+08:00"));
     let days: Vec<String> = expected_of(&register, "2020-01-01")[&key("P-12")].usage.iter().map(ToString::to_string).collect();
     assert_eq!(days, ["2019-11-05", "2019-11-06", "2019-11-07", "2019-11-08"]);
+    let owed_as = |register: &mut Register, status, redeem_at| {
+        let row = register.vouchers.get_mut("V-2").unwrap();
+        (row.status, row.redeem_at) = (status, redeem_at);
+        expected_of(register, "2020-01-01").contains_key(&key("P-12"))
+    };
+    assert!(!owed_as(&mut register, VoucherStatus::Applied, None), "nothing is implemented before a voucher is issued");
+    assert!(!owed_as(&mut register, VoucherStatus::Returned, None), "an application sent back");
+    assert!(owed_as(&mut register, VoucherStatus::Returned, Some(at("2019-11-08T00:00:00+08:00"))), "a redemption request sent back");
     register.vouchers.get_mut("V-2").unwrap().status = VoucherStatus::Void;
     assert!(!expected_of(&register, "2020-01-01").contains_key(&key("P-12")));
     let catalogues = Versions::new(vec![Catalogue::default_2019()]).unwrap();
@@ -177,6 +185,12 @@ fn a_correction_takes_the_place_of_what_it_names_and_of_nothing_else() {
         outcome(4, SpotOutcome::Fraud, None),
     ];
     assert_eq!(in_force(&rows).iter().map(|row| row.number).collect::<Vec<_>>(), [3, 4]);
+}
+
+#[test]
+fn a_correction_counts_even_where_the_product_has_another_supplier_by_then() {
+    let rows = [outcome(1, SpotOutcome::Fraud, None), OutcomeRow { supplier: "S-2".into(), ..outcome(2, SpotOutcome::Confirmed, Some(1)) }];
+    assert_eq!(credit("S-1", &rows, &BTreeMap::new(), &parameters()).points, 100, "what was corrected no longer counts");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod gateway_findings;
 pub mod in_force;
 pub mod index;
 pub mod judge;
+mod line_findings;
 pub mod money;
 mod notes;
 pub mod outcome;

@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
+use crate::derived::Derived;
 use crate::judge::Judgement;
+use crate::money::Yuan;
 use crate::reasons::{Group, Outcome};
 use crate::register::*;
 use crate::test_case::{World, at, checks, enterprise, voucher};
@@ -32,6 +34,8 @@ struct PlainWorld {
     pilot_caps_fen: [Option<u64>; 3],
     conformance: [bool; 3],
     quotas_fen: [Option<u64>; 5],
+    /// Whether claiming of both periods has ended.
+    claiming_ended: bool,
 }
 
 const CAPS: [u64; 25] = [8, 18, 5, 15, 10, 20, 25, 15, 5, 25, 5, 10, 25, 15, 20, 25, 3, 5, 3, 5, 5, 25, 10, 30, 30];
@@ -49,8 +53,8 @@ impl PlainWorld {
 
     fn cap(&self, voucher: &Plain) -> u64 {
         match self.pilot_caps_fen[usize::from(voucher.enterprise)] {
-            Some(cap) if voucher.pilot => cap.min(100_000_000),
-            _ => 30_000_000,
+            Some(cap) => cap.min(100_000_000),
+            None => 30_000_000,
         }
     }
 
@@ -80,9 +84,24 @@ impl PlainWorld {
         [place, 2 + usize::from(voucher.supplier)]
     }
 
-    /// Issued ones in order of application; then those that wait, pilots first.
+    /// What later ones of the period take.
+    fn taken_after(&self, voucher: &Plain) -> u64 {
+        let others = self.vouchers.iter().filter(|other| other.number != voucher.number && other.enterprise == voucher.enterprise);
+        let later = others.filter(|other| other.period == voucher.period && !gone(other.status) && self.first(voucher, other));
+        later.map(|other| self.takes(other)).sum()
+    }
+
+    /// The pilot owes two enterprises of its only member in the period, until claiming ends.
+    fn title_lost(&self, period: Option<u8>) -> bool {
+        let served =
+            self.vouchers.iter().filter(|other| other.pilot && other.period == period && other.supplier == 0 && !gone(other.status));
+        self.claiming_ended && served.map(|other| other.enterprise).collect::<std::collections::BTreeSet<_>>().len() < 2
+    }
+
+    /// Issued ones in order of application; then those that wait, pilots first that have kept their title.
     fn turn_before(&self, other: &Plain, voucher: &Plain) -> bool {
-        let class = |plain: &Plain| match (plain.status == VoucherStatus::Applied, plain.pilot) {
+        let prior = |plain: &Plain| plain.pilot && !self.title_lost(plain.period);
+        let class = |plain: &Plain| match (plain.status == VoucherStatus::Applied, prior(plain)) {
             (false, _) => 0,
             (true, true) => 1,
             (true, false) => 2,
@@ -164,6 +183,13 @@ fn built(plain: &PlainWorld) -> World {
             world.register.quotas.extend(fen.map(|fen| (key.clone(), row(fen))));
         }
     }
+    for id in ["0", "1"] {
+        let mut row = crate::test_case::period(id);
+        row.claim_to = at(if plain.claiming_ended { "2019-11-05T17:59:00+08:00" } else { "2019-11-05T18:00:00+08:00" });
+        world.register.periods.insert(id.to_string(), row);
+    }
+    world.set("pilot_enterprises_min", "2");
+    world.set("pilot_joint_enterprises_min", "1");
     let start = at("2019-07-01T00:00:00+08:00");
     for one in &plain.vouchers {
         let class = if one.class_a { ProductClass::A } else { ProductClass::B };
@@ -208,9 +234,10 @@ prop_compose! {
         pilot_caps_fen in prop::array::uniform3(prop::option::of(1u64..150_000_000)),
         conformance in any::<[bool; 3]>(),
         quotas_fen in prop::array::uniform5(prop::option::weighted(0.8, prop_oneof![0u64..100_000_000, Just(500_000_000u64)])),
+        claiming_ended in any::<bool>(),
     ) -> PlainWorld {
         let vouchers = vouchers.into_iter().enumerate().map(|(number, voucher)| Plain { number, ..voucher }).collect();
-        PlainWorld { vouchers, pilot_caps_fen, conformance, quotas_fen }
+        PlainWorld { vouchers, pilot_caps_fen, conformance, quotas_fen, claiming_ended }
     }
 }
 
@@ -249,7 +276,7 @@ proptest! {
             if plain.conformance[usize::from(one.enterprise)] {
                 let paid = plain.award_with(one.enterprise) == Some(one.number);
                 prop_assert_eq!(formal(&judgement, "R27").1, if paid { "100000.00" } else { "0.00" }, "R27, {:?}", one);
-                let inside = left.saturating_sub(decided).min(10_000_000);
+                let inside = left.saturating_sub(decided + plain.taken_after(one)).min(10_000_000);
                 prop_assert_eq!(working.bonus.unwrap().inside_cap.to_string(), text(inside), "inside the cap, {:?}", one);
             }
             // D × P ≥ V, in fen.
@@ -271,7 +298,8 @@ proptest! {
         with.vouchers.push(Plain { number: 99, applied_minute: minute, redeemed_minute: None, ..later });
         let after = built(&with);
         for one in plain.vouchers.iter().filter(|one| one.status != VoucherStatus::Applied) {
-            let derived = |world: &World| *world.slice(&id(one.number)).derived.unwrap();
+            // What the award inside the cap leaves room for alone looks at later ones.
+            let derived = |world: &World| Derived { later: Yuan::ZERO, ..*world.slice(&id(one.number)).derived.unwrap() };
             prop_assert_eq!(derived(&before), derived(&after));
         }
     }

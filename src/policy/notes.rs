@@ -14,6 +14,7 @@ use crate::judge::Case;
 use crate::outliers::{self, Compared};
 use crate::queue::names_lack_of_funds;
 use crate::reasons::{ExclusionReason, Group, Outcome};
+use crate::regions::same_city;
 use crate::register::{Voucher, VoucherStatus};
 use crate::result::{ChannelComparison, Check};
 use crate::rulebook::OnConflict;
@@ -46,7 +47,8 @@ fn scope(case: &Case<'_>) -> Check {
     let Some(enterprise) = case.register.enterprises.get(&case.voucher.enterprise) else {
         return note("R1", "四(一)1", Outcome::Unknown).text("没有登记该企业。");
     };
-    let inside = enterprise.city.starts_with(&parameters.province_code) && !parameters.cities_excluded.contains(&enterprise.city);
+    let inside = enterprise.city.starts_with(&parameters.province_code)
+        && !parameters.cities_excluded.iter().any(|city| same_city(city, &enterprise.city));
     note("R1", "四(一)1", pass_if(inside)).figures(format!("{}…", parameters.province_code), &enterprise.city).text(format!(
         "企业所在地市代码为 {}，{}本期范围内。",
         enterprise.city,
@@ -163,6 +165,13 @@ fn redeemed_in_time(case: &Case<'_>) -> Check {
                 if inside { "在期内" } else { "不在期内" }
             ))
         }
+        None if !redeemable(case.voucher.status) => check(Outcome::NotApplicable)
+            .figures(&span, "未申请")
+            .text(format!("本券状态为“{}”，不在可申请兑现之列；兑现期 {span}（截止当分钟在内）。", case.voucher.status.text())),
+        None if redemption_passed(case.voucher.status) => check(Outcome::Unknown).figures(&span, "未登记").text(format!(
+            "本券状态为“{}”，但没有登记兑现申请时间，无法核对；兑现期 {span}（截止当分钟在内），{announced}。",
+            case.voucher.status.text()
+        )),
         None if case.as_of > deadline => {
             check(Outcome::Fail).figures(&span, "未申请").text(format!("兑现期 {span} 已过，本券没有申请兑现，逾期作废。"))
         }
@@ -170,6 +179,16 @@ fn redeemed_in_time(case: &Case<'_>) -> Check {
             .figures(&span, "未申请")
             .text(format!("兑现期 {span}（截止当分钟在内），{announced}；本券尚未申请兑现。")),
     }
+}
+
+/// Whether redemption could be asked for at all: a voucher that was never issued, or was given up, does not expire.
+fn redeemable(status: VoucherStatus) -> bool {
+    !matches!(status, VoucherStatus::Applied | VoucherStatus::Returned | VoucherStatus::Refused | VoucherStatus::Withdrawn)
+}
+
+/// Whether it must have been asked for.
+fn redemption_passed(status: VoucherStatus) -> bool {
+    matches!(status, VoucherStatus::Redeeming | VoucherStatus::Approved | VoucherStatus::Paid)
 }
 
 /// When a voucher ended without being redeemed (R10), as far as that counts for R11: void, refused at redemption, or left to expire.
@@ -281,7 +300,7 @@ fn row_remarks(case: &Case<'_>, terms: Option<Terms<'_>>) -> Check {
     if asked.is_empty() {
         return check(Outcome::NotApplicable).text(format!("目录序号 {} 没有须核对的专门要求。{optional}", row.row));
     }
-    check(Outcome::Unknown).text(format!("目录序号 {}{for_person}{optional}", row.row))
+    check(Outcome::Unknown).text(format!("目录序号 {}：{for_person}{optional}", row.row))
 }
 
 /// R37, R38: how the declared devices came to the connected ones, and what those would support.
@@ -305,14 +324,14 @@ pub fn devices(case: &Case<'_>, amount: Option<&AmountWorking>, devices: &Device
     let excluded =
         if by_reason.is_empty() { "没有不计入的设备".to_string() } else { format!("不计入：{}", by_reason.join("；")) };
     let (declared, connected) = (devices.declared(), devices.connected());
-    let definition = note("R37", "附件说明2", Outcome::NotApplicable).figures(declared, connected).by_parameter().text(format!(
+    let definition = note("R37", "附件说明2", Outcome::Pass).figures(declared, connected).by_parameter().text(format!(
         "申报 {declared} 台，实际接入 {connected} 台（窗口内有效天数不少于 {} 天，每天须在 {} 个不同小时有正常读数），{excluded}；另有未申报的设备 {} 台。",
         parameters.device_effective_days_min, parameters.effective_day_hours_min, devices.undeclared
     ));
     let supported = amount::supported(decided, per_device).unwrap_or_default();
     let partial = note("R38", "附件说明2", Outcome::NotApplicable)
         .figures(amount.decided(), format!("{supported:.2}"))
-        .text(format!("{decided} 台按每台 {per_device} 元可对应 {supported:.2} 元，仅供参考；政策没有按台数部分兑现的规定。"));
+        .text(format!("仅供参考：{decided} 台按每台 {per_device} 元可对应 {supported:.2} 元；政策没有按台数部分兑现的规定。"));
     vec![definition, partial]
 }
 

@@ -71,7 +71,7 @@ fn later_applications_change_nothing_and_only_the_last_two_hundred_count() {
     early.enterprise = "E-2".to_string();
     early.applied_at = at("2019-01-01T00:00:00+08:00");
     world.add(early.clone());
-    assert_eq!(world.slice("V-1").derived.unwrap().peers.contracts, 11);
+    assert_eq!(world.slice("V-1").derived.unwrap().peers.amount.unwrap().count, 11);
     for n in 0..200 {
         let mut peer = early.clone();
         peer.id = format!("X-{n}");
@@ -79,7 +79,7 @@ fn later_applications_change_nothing_and_only_the_last_two_hundred_count() {
         world.add(peer);
     }
     let peers = world.slice("V-1").derived.unwrap().peers;
-    assert_eq!(peers.contracts, 200);
+    assert_eq!(peers.amount.unwrap().count, 200);
     world.register.vouchers.get_mut("V-0").unwrap().contract_amount = yuan("1");
     assert_eq!(world.slice("V-1").derived.unwrap().peers, peers, "the first is not among them");
 }

@@ -42,7 +42,6 @@ pub fn peers_of(peers: &[Peer], voucher: &Voucher) -> Peers {
     let until = peers.partition_point(|peer| (peer.applied_at, &peer.id) < (voucher.applied_at, &voucher.id));
     let before = &peers[until.saturating_sub(PEERS_MAX)..until];
     Peers {
-        contracts: before.len() as u64,
         amount: spread_of_enough(before.iter().map(|peer| peer.amount).collect()),
         amount_per_device: spread_of_enough(before.iter().filter_map(|peer| peer.amount_per_device).collect()),
         amount_per_module: spread_of_enough(before.iter().filter_map(|peer| peer.amount_per_module).collect()),

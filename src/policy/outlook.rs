@@ -1,7 +1,7 @@
 //! Early warning: what an open voucher still lacks, and whether the pace of the last days will do by the deadline. A forecast by plain
 //! proportion, whose basis is said with it; it is no verdict and changes none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -71,7 +71,8 @@ pub struct Outlook {
 
 /// Whether anything can still change before redemption, or while it is under way.
 pub fn open(voucher: &Voucher, now: Instant) -> bool {
-    voucher.status.live() && (voucher.redeem_at.is_none_or(|at| at > now) || voucher.status == VoucherStatus::Redeeming)
+    let under_way = matches!(voucher.status, VoucherStatus::Redeeming | VoucherStatus::Returned);
+    voucher.status.live() && (under_way || voucher.redeem_at.is_none_or(|at| at > now))
 }
 
 pub fn deadline(register: &Register, voucher: &Voucher) -> Option<Instant> {
@@ -97,7 +98,8 @@ pub fn outlook(case: &Case<'_>) -> Outlook {
             text: check.text.clone(),
         })
         .collect();
-    let closed = why_closed(case, deadline);
+    let nothing_to_decide = explanation.amount.as_ref().is_some_and(|amount| amount.decided().is_zero());
+    let closed = why_closed(case, deadline).or_else(|| why_not_carried_on(result.verdict, nothing_to_decide));
     let ahead = Ahead { case, devices: &explanation.devices, usage: result.usage, today: day_of(case.as_of) };
     let forecast = match (&closed, &explanation.amount) {
         (None, Some(amount)) => deadline.map(|deadline| ahead.forecast(amount, day_of(deadline))),
@@ -125,8 +127,9 @@ pub fn outlook(case: &Case<'_>) -> Outlook {
 fn why_closed(case: &Case<'_>, deadline: Option<Instant>) -> Option<String> {
     let late = case.rulebook.parameters.late_days_max;
     if let Some(at) = case.voucher.redeem_at.filter(|at| *at <= case.as_of) {
+        let returned = if case.voucher.status == VoucherStatus::Returned { "，现已退回补充" } else { "" };
         return Some(format!(
-            "已于 {} 申请兑现，此后产生的数据不再计入；只有此前产生、{late} 天内补传的数据还可能改变结果。",
+            "已于 {} 申请兑现{returned}，此后产生的数据不再计入；只有此前产生、{late} 天内补传的数据还可能改变结果。",
             show_instant(at)
         ));
     }
@@ -134,13 +137,25 @@ fn why_closed(case: &Case<'_>, deadline: Option<Instant>) -> Option<String> {
     Some(format!("兑现期已于 {} 结束，本券没有申请兑现。", show_instant(passed)))
 }
 
+/// Why carrying on would say nothing.
+fn why_not_carried_on(today: Verdict, nothing_to_decide: bool) -> Option<String> {
+    if nothing_to_decide {
+        return Some("服务券金额为 0.00 元，没有可判定的要求，不作预测。".to_string());
+    }
+    let conflicting = today == Verdict::Conflicting;
+    conflicting.then(|| "按目前数据为数据冲突，须先核实冲突，不作预测。".to_string())
+}
+
 fn forecast_text(today: Verdict, forecast: &Forecast, deadline: Instant) -> String {
     let deadline = show_instant(deadline);
     let standing = if today == Verdict::Met { "按目前数据已经达到要求" } else { "按目前数据尚未达到要求" };
     match (forecast.on_track, forecast.reached_on) {
         (true, _) if today == Verdict::Met => format!("{standing}；照近 {PACE_DAYS} 天的进度，到兑现截止（{deadline}）预计仍能达到。"),
-        (true, Some(day)) => format!("{standing}；照近 {PACE_DAYS} 天的进度，预计 {day} 可以达到，早于兑现截止（{deadline}）。"),
+        (true, Some(day)) => format!("{standing}；照近 {PACE_DAYS} 天的进度，预计 {day} 可以达到，不晚于兑现截止（{deadline}）。"),
         (true, None) => format!("{standing}；照近 {PACE_DAYS} 天的进度，到兑现截止（{deadline}）预计可以达到。"),
+        (false, _) if today == Verdict::Met => {
+            format!("{standing}；照近 {PACE_DAYS} 天的进度，到兑现截止（{deadline}）会再低于要求，宜及早申请兑现。")
+        }
         (false, Some(day)) => {
             format!("{standing}；照近 {PACE_DAYS} 天的进度，预计 {day} 可以达到，但到兑现截止（{deadline}）会再低于要求，宜及早申请兑现。")
         }
@@ -157,7 +172,7 @@ struct Ahead<'a> {
     today: Day,
 }
 
-/// Days of one kind of activity: those before today that are known, and how many of the last `PACE_DAYS` were among them.
+/// Days of one kind of activity: those up to today that are known, and how many of the last `PACE_DAYS` before today were among them.
 struct Paced {
     known: BTreeSet<Day>,
     pace: u32,
@@ -166,14 +181,16 @@ struct Paced {
 impl Paced {
     fn of(known: BTreeSet<Day>, today: Day) -> Paced {
         let from = today - chrono::Days::new(u64::from(PACE_DAYS));
-        Paced { pace: known.range(from..today).count() as u32, known: known.into_iter().filter(|day| *day < today).collect() }
+        Paced { pace: known.range(from..today).count() as u32, known: known.into_iter().filter(|day| *day <= today).collect() }
     }
 
-    /// `PACE_DAYS` times the days in a window that ends on `to`: known ones whole, those to come by the pace. Exact in whole numbers.
+    /// `PACE_DAYS` times the days in a window that ends on `to`, today or later: known ones whole, those to come by the pace; today is
+    /// one of the former once it counts. Exact in whole numbers.
     fn days_times_pace_days(&self, window_days: u32, today: Day, to: Day) -> u64 {
         let from = to - chrono::Days::new(u64::from(window_days.saturating_sub(1)));
-        let known = if from < today { self.known.range(from..today).count() as u64 } else { 0 };
-        let ahead = ((to - from.max(today)).num_days() + 1).max(0).unsigned_abs();
+        let open = if self.known.contains(&today) { today + chrono::Days::new(1) } else { today };
+        let known = if from < open { self.known.range(from..open).count() as u64 } else { 0 };
+        let ahead = ((to - from.max(open)).num_days() + 1).max(0).unsigned_abs();
         known * u64::from(PACE_DAYS) + ahead * u64::from(self.pace)
     }
 }
@@ -199,7 +216,7 @@ impl Ahead<'_> {
                     expected: connected(deadline),
                 };
                 let basis = format!(
-                    "按比例推算：每台设备近 {PACE_DAYS} 天（不含今天）的有效天数照样延续；到兑现截止日的监测窗口内有效天数能达到 {} 天的设备算作届时接入。\
+                    "按比例推算：今天以前近 {PACE_DAYS} 天每台设备的有效天数照样延续；到兑现截止日的监测窗口内有效天数能达到 {} 天的设备算作届时接入。\
                      被其他服务券申报的、不在省内的设备不算；电信运营商数据不参与推算。",
                     self.parameters().device_effective_days_min
                 );
@@ -229,13 +246,20 @@ impl Ahead<'_> {
         let paced = Paced::of(counting().map(|(key, _)| key.day).collect(), self.today);
         let contracted: BTreeSet<&str> = self.case.voucher.contract_modules.iter().map(String::as_str).collect();
         let recent = self.today - chrono::Days::new(u64::from(PACE_DAYS));
-        let at = |to: Day| {
-            let from = to - chrono::Days::new(u64::from(parameters.window_days.saturating_sub(1)));
-            let still = || counting().filter(move |(key, _)| key.day >= from.min(recent));
+        let from = |to: Day| (to - chrono::Days::new(u64::from(parameters.window_days.saturating_sub(1)))).min(recent);
+        // By first day: the users and modules since then. Once the window begins after `recent` they stay as they are.
+        let since = |from: Day| {
+            let still = || counting().filter(move |(key, _)| key.day >= from);
             let users = still().map(|(key, _)| key.user.as_str()).collect::<BTreeSet<_>>().len() as u64;
             let modules = still().map(|(key, _)| key.function_module.as_str()).filter(|module| contracted.contains(module));
+            (users, modules.collect::<BTreeSet<_>>().len() as u64)
+        };
+        let first = from(self.today);
+        let since: BTreeMap<Day, (u64, u64)> = first.iter_days().take_while(|day| *day <= recent).map(|day| (day, since(day))).collect();
+        let at = |to: Day| {
             let days = paced.days_times_pace_days(parameters.window_days, self.today, to) / u64::from(PACE_DAYS);
-            (days, users, modules.collect::<BTreeSet<_>>().len() as u64)
+            let (users, modules) = since.get(&from(to)).copied().unwrap_or_default();
+            (days, users, modules)
         };
         let contracted_count = contracted.len() as u64;
         let required_modules = modules_required(contracted_count, parameters.function_module_coverage_min);
@@ -250,7 +274,7 @@ impl Ahead<'_> {
             figure("function_modules", required_modules, now.2, then.2),
         ];
         let basis = format!(
-            "按比例推算：近 {PACE_DAYS} 天（不含今天）的使用天数照样延续；用户和功能模块不外推，只算届时监测窗口内已有的和近 {PACE_DAYS} 天的。\
+            "按比例推算：今天以前近 {PACE_DAYS} 天的使用天数照样延续；用户和功能模块不外推，只算届时监测窗口内已有的和近 {PACE_DAYS} 天的。\
              电信运营商数据不参与推算。"
         );
         self.held_against(deadline, figures, basis, |to| {
@@ -326,12 +350,47 @@ mod tests {
         let forecast = seen.forecast.unwrap();
         assert_eq!(forecast.figures, [ForecastFigure { name: "devices", required: 3, today: 2, expected: 3 }]);
         assert_eq!((forecast.on_track, forecast.reached_on.unwrap().to_string().as_str()), (true, "2019-11-14"));
-        assert!(seen.text.contains("预计 2019-11-14 可以达到"), "{}", seen.text);
+        assert!(seen.text.contains("预计 2019-11-14 可以达到，不晚于"), "{}", seen.text);
         world.register.periods.get_mut("2019").unwrap().redeem_to = at("2019-11-13T23:59:00+08:00");
         let seen = look(&world);
         let forecast = seen.forecast.unwrap();
         assert_eq!((forecast.on_track, forecast.reached_on, forecast.figures[0].expected), (false, None, 2), "a day too few");
         assert!(seen.text.contains("预计仍达不到"), "{}", seen.text);
+    }
+
+    #[test]
+    fn what_counts_today_is_no_less_by_the_deadline_of_today() {
+        let mut world = world("2019-11-05T23:59:00+08:00");
+        (0..3).for_each(|number| effective(&mut world, &format!("SN-{number}"), &[0, 20, 21, 22, 23, 24, 25]));
+        let seen = look(&world);
+        let forecast = seen.forecast.unwrap();
+        assert_eq!((seen.verdict_today, forecast.on_track), (Verdict::Met, true), "the seventh effective day is today");
+        assert_eq!(forecast.reached_on.unwrap().to_string(), "2019-11-05");
+        assert!(seen.text.contains("已经达到要求") && seen.text.contains("预计仍能达到"), "{}", seen.text);
+        // One day short, today still open, and a pace of none.
+        let mut short = self::world("2019-11-06T23:59:00+08:00");
+        (0..3).for_each(|number| effective(&mut short, &format!("SN-{number}"), &[20, 21, 22, 23, 24, 25]));
+        assert!(!look(&short).forecast.unwrap().on_track);
+        // With a whole pace today counts in full, and the deadline's own day is in time.
+        let mut paced = self::world("2019-11-05T23:59:00+08:00");
+        (0..3).for_each(|number| effective(&mut paced, &format!("SN-{number}"), &[1, 2, 3, 4, 5, 6]));
+        assert!(!look(&paced).forecast.unwrap().on_track, "six and 6/7");
+        (0..3).for_each(|number| effective(&mut paced, &format!("SN-{number}"), &[0]));
+        assert!(look(&paced).forecast.unwrap().on_track);
+    }
+
+    #[test]
+    fn a_conflict_and_a_voucher_of_nothing_are_not_forecast() {
+        let mut world = world("2019-12-31T23:59:00+08:00");
+        (0..3).for_each(|number| effective(&mut world, &format!("SN-{number}"), &[1, 2, 3, 4, 5, 6, 7]));
+        world.add(voucher("V-2", "P-23"));
+        (0..3).for_each(|number| world.declare("V-2", &format!("SN-{number}"), Some("44")));
+        let seen = look(&world);
+        assert_eq!((seen.verdict_today, seen.forecast.is_none()), (Verdict::Conflicting, true));
+        assert!(seen.text.contains("数据冲突") && !seen.text.contains("尚未达到"), "{}", seen.text);
+        world.register.vouchers.get_mut("V-1").unwrap().amount = Some(yuan("0"));
+        let seen = look(&world);
+        assert!(seen.forecast.is_none() && seen.text.contains("0.00 元"), "{}", seen.text);
     }
 
     #[test]
@@ -342,7 +401,7 @@ mod tests {
         assert_eq!(seen.verdict_today, Verdict::Met);
         let forecast = seen.forecast.unwrap();
         assert_eq!((forecast.on_track, forecast.figures[0].expected), (false, 0), "nothing in the last seven days");
-        assert!(seen.text.contains("会再低于要求，宜及早申请兑现"), "{}", seen.text);
+        assert!(seen.text.contains("按目前数据已经达到要求") && seen.text.contains("会再低于要求，宜及早申请兑现"), "{}", seen.text);
     }
 
     #[test]
@@ -401,6 +460,8 @@ mod tests {
         assert!(!open(&voucher, now));
         voucher.status = VoucherStatus::Redeeming;
         assert!(open(&voucher, now));
+        voucher.status = VoucherStatus::Returned;
+        assert!(open(&voucher, now), "sent back to be completed");
         voucher.status = VoucherStatus::Paid;
         voucher.redeem_at = None;
         assert!(!open(&voucher, now));

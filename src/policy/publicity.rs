@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::money::Yuan;
+use crate::regions::same_city;
 use crate::register::{Register, Voucher, VoucherStatus};
 
 /// One line of the public list.
@@ -18,8 +19,8 @@ pub struct PublicLine<'r> {
 /// amount of those that have no approved one.
 pub fn list<'r>(register: &'r Register, period: &str, city: Option<&str>, computed: impl Fn(&Voucher) -> Yuan) -> Vec<PublicLine<'r>> {
     let in_city = |voucher: &Voucher| {
-        let own = register.enterprises.get(&voucher.enterprise).map(|enterprise| enterprise.city.as_str());
-        city.is_none() || own == city
+        let own = register.enterprises.get(&voucher.enterprise);
+        city.is_none_or(|city| own.is_some_and(|own| same_city(&own.city, city)))
     };
     let reviewed = register.vouchers.values().filter(|voucher| voucher.status == VoucherStatus::Approved);
     let mut lines: Vec<PublicLine<'r>> = reviewed
@@ -93,7 +94,7 @@ mod tests {
         register.vouchers.get_mut("V-0").unwrap().objection = Some(false.into());
         assert!(list(&register, "2019", None, |_| Yuan::ZERO).iter().all(|line| !line.frozen));
         assert!(list(&register, "2020", None, |_| Yuan::ZERO).is_empty());
-        register.enterprises.get_mut("E-1").unwrap().city = "445300".into();
+        register.enterprises.get_mut("E-1").unwrap().city = "445302".into();
         let of_city = list(&register, "2019", Some("445300"), |_| Yuan::ZERO);
         assert_eq!(of_city.iter().map(|line| line.voucher.id.as_str()).collect::<Vec<_>>(), ["V-1"]);
     }

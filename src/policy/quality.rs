@@ -11,7 +11,7 @@ use crate::calendar::{Day, day_of};
 use crate::catalogue::Catalogue;
 use crate::facts::{Channel, Sightings, VoucherFacts};
 use crate::in_force::Versions;
-use crate::register::{Register, Voucher};
+use crate::register::{Register, Voucher, VoucherStatus};
 use crate::week::Week;
 
 const HOURS_OF_DAY: u64 = 24;
@@ -28,11 +28,11 @@ pub struct Expected {
 /// By enterprise and product.
 pub type ExpectedOfSupplier = BTreeMap<(String, String), Expected>;
 
-/// By supplier, also those of whom nothing is expected. A live voucher owes data of every day that has ended before `today`, from the
+/// By supplier, also those of whom nothing is expected. A live voucher that has been issued owes data of every day that has ended before `today`, from the
 /// day of its application to the day of its redemption request.
 pub fn expected(register: &Register, catalogues: &Versions<Catalogue>, week: Week, today: Day) -> BTreeMap<String, ExpectedOfSupplier> {
     let mut by: BTreeMap<String, ExpectedOfSupplier> = register.suppliers.keys().map(|id| (id.clone(), BTreeMap::new())).collect();
-    for voucher in register.vouchers.values().filter(|voucher| voucher.status.live()) {
+    for voucher in register.vouchers.values().filter(|voucher| voucher.status.live() && implemented(voucher)) {
         let Some(terms) = terms(register, catalogues.in_force(voucher.applied_at), voucher) else { continue };
         let days: BTreeSet<Day> = week.days().filter(|day| *day < today && owes(voucher, *day)).collect();
         let of_supplier = by.entry(terms.product.supplier.clone()).or_default();
@@ -47,6 +47,15 @@ pub fn expected(register: &Register, catalogues: &Versions<Catalogue>, week: Wee
         }
     }
     by
+}
+
+/// A contract is implemented once its voucher is issued (R4): an application that waits, or was sent back, owes nothing.
+fn implemented(voucher: &Voucher) -> bool {
+    match voucher.status {
+        VoucherStatus::Applied => false,
+        VoucherStatus::Returned => voucher.redeem_at.is_some(),
+        _ => true,
+    }
 }
 
 fn owes(voucher: &Voucher, day: Day) -> bool {

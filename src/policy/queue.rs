@@ -1,9 +1,11 @@
 //! In which order vouchers are issued and redeemed (R12, R13): first come first served by the day of the server, pilots first as long as
-//! they keep their title (R44), and what went unpaid for lack of funds at the head of the next period.
+//! they keep their title (R44), and what went unpaid for lack of funds at the head of the next period. What has been issued holds its
+//! place among the claims, as it does in the quotas.
 
 use std::collections::BTreeMap;
 
 use crate::calendar::{Day, Instant, day_of};
+use crate::claim_place::ClaimPlace;
 use crate::consortium;
 use crate::reasons::{PilotTitle, PlaceReason, QueueKind};
 use crate::register::{IssuancePeriod, Register, Voucher, VoucherStatus};
@@ -45,12 +47,16 @@ pub fn queue<'r>(
             Some(Place { voucher, at, day: day_of(at), reason })
         })
         .collect();
-    places.sort_by(|a, b| order(a).cmp(&order(b)));
+    match kind {
+        QueueKind::Claim => places.sort_by_key(|place| ClaimPlace::of(place.voucher, place.reason == PlaceReason::Pilot)),
+        QueueKind::Redemption => places.sort_by(|a, b| order(a).cmp(&order(b))),
+    }
     places
 }
 
 type Titles<'r> = BTreeMap<&'r str, PilotTitle>;
 
+/// Of redemption; claims stand as `ClaimPlace` has them.
 fn order<'p>(place: &'p Place<'_>) -> (u8, Day, Instant, &'p str) {
     let class = match place.reason {
         PlaceReason::CarriedOver => 0,
@@ -76,15 +82,21 @@ fn unpaid_for_lack_of_funds(voucher: &Voucher) -> bool {
 
 /// Whether a cause of voiding, as the redemption platform words it, is that the budget did not suffice.
 pub(crate) fn names_lack_of_funds(cause: &str) -> bool {
-    cause.contains("budget") || cause.contains("资金")
+    ["budget", "资金缺口", "资金不足", "预算不足"].iter().any(|words| cause.contains(words))
+}
+
+/// The first period whose redemption begins after that of this one has ended: what was left unpaid is settled there (七(二)).
+fn next_settled<'r>(register: &'r Register, own: &IssuancePeriod) -> Option<&'r IssuancePeriod> {
+    let after = register.periods.values().filter(|period| own.redeem_to < period.redeem_from);
+    after.min_by_key(|period| (period.redeem_from, &period.id))
 }
 
 /// `None`: it does not stand in this queue.
 fn reason(register: &Register, titles: &Titles<'_>, kind: QueueKind, period: &IssuancePeriod, voucher: &Voucher) -> Option<PlaceReason> {
     if voucher.period.as_ref() != Some(&period.id) {
         let own = register.periods.get(voucher.period.as_ref()?)?;
-        let carried = kind == QueueKind::Redemption && own.redeem_to < period.redeem_from && unpaid_for_lack_of_funds(voucher);
-        return carried.then_some(PlaceReason::CarriedOver);
+        let next = kind == QueueKind::Redemption && next_settled(register, own).is_some_and(|next| next.id == period.id);
+        return (next && unpaid_for_lack_of_funds(voucher)).then_some(PlaceReason::CarriedOver);
     }
     if kind == QueueKind::Redemption && voucher.status == VoucherStatus::Void {
         return None;
@@ -149,14 +161,18 @@ mod tests {
 
     #[test]
     fn pilots_come_first_until_their_consortium_has_lost_its_title() {
-        let mut piloted = applied("V-2", "2019-08-01T09:00:00+08:00");
+        let waiting = |id: &str, at_text: &str| Voucher { status: VoucherStatus::Applied, ..applied(id, at_text) };
+        let mut piloted = waiting("V-2", "2019-08-01T09:00:00+08:00");
         piloted.pilot = Some("T-1".into());
-        let mut register = world(&[applied("V-1", "2019-07-01T09:00:00+08:00"), piloted]);
+        let mut register = world(&[waiting("V-1", "2019-07-01T09:00:00+08:00"), piloted]);
         register.pilots.insert("T-1".into(), pilot("T-1", &["S-1"], &["E-1".to_string()]));
         let before = places(&register, QueueKind::Claim, "2019", "2019-12-31T18:00:00+08:00");
         assert_eq!(before, [("V-2".to_string(), PlaceReason::Pilot), ("V-1".to_string(), PlaceReason::Ordinary)]);
         let after = places(&register, QueueKind::Claim, "2019", NOW);
         assert_eq!(after, [("V-1".to_string(), PlaceReason::Ordinary), ("V-2".to_string(), PlaceReason::PilotTitleLost)]);
+        register.vouchers.insert("V-3".into(), applied("V-3", "2019-09-01T09:00:00+08:00"));
+        let issued_first = ids(&register, QueueKind::Claim, "2019", "2019-12-31T18:00:00+08:00");
+        assert_eq!(issued_first, ["V-3", "V-2", "V-1"], "what is issued holds its amount, whoever waits");
     }
 
     #[test]
@@ -170,6 +186,8 @@ mod tests {
         unfunded.void_cause = Some("当期资金缺口".into());
         let mut late = redeem("V-7", "2019", "2019-12-01T09:00:00+08:00", VoucherStatus::Void);
         late.void_cause = Some("逾期未兑现".into());
+        let mut fraud = redeem("V-0", "2019", "2019-12-01T08:00:00+08:00", VoucherStatus::Void);
+        fraud.void_cause = Some("骗取财政资金".into());
         let register = world(&[
             redeem("V-1", "2020", "2020-10-09T09:00:00+08:00", VoucherStatus::Redeeming),
             redeem("V-2", "2020", "2020-10-10T09:00:00+08:00", VoucherStatus::Returned),
@@ -178,6 +196,7 @@ mod tests {
             redeem("V-5", "2020", "2020-10-11T09:00:00+08:00", VoucherStatus::Approved),
             unfunded,
             late,
+            fraud,
             redeem("V-9", "2019", "2019-12-03T09:00:00+08:00", VoucherStatus::Approved),
             redeem("V-6", "2019", "2019-12-03T09:00:00+08:00", VoucherStatus::Redeeming),
         ]);
@@ -191,6 +210,14 @@ mod tests {
         ];
         assert_eq!(next, expected.map(|(id, reason)| (id.to_string(), reason)));
         assert_eq!(ids(&register, QueueKind::Redemption, "2019", "2020-11-01T00:00:00+08:00"), ["V-6", "V-9"]);
+        let mut third = period("2021");
+        (third.redeem_from, third.redeem_to) = (at("2021-10-08T10:00:00+08:00"), at("2022-02-08T17:00:00+08:00"));
+        let mut register = register;
+        register.periods.insert("2021".into(), third);
+        let second = ids(&register, QueueKind::Redemption, "2020", "2021-11-01T00:00:00+08:00");
+        assert_eq!(second[..2], ["V-8", "V-9"], "the next period stays the next one");
+        let third = ids(&register, QueueKind::Redemption, "2021", "2021-11-01T00:00:00+08:00");
+        assert_eq!(third, ["V-5"], "carried over once, to the next period alone");
     }
 
     proptest! {

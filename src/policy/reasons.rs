@@ -77,12 +77,13 @@ codes! {
         FrozenValues "frozen_values" "设备数值长时间不变，疑似数值冻结或虚构";
         IdenticalSeries "identical_series" "两台设备的数据雷同，疑似复制";
         BurstBeforeCutOff "burst_before_cut_off" "有效数据只集中在申请兑现之前的几天";
-        DeviceInTwoGateways "device_in_two_gateways" "同一设备同时经两个网关上报";
+        DeviceInTwoGateways "device_in_two_gateways" "同一设备在同一天经两个网关上报";
         GatewayKeyShared "gateway_key_shared" "不同网关登记了同一把公钥";
+        SharedLine "shared_line" "两家以上企业登记了同一条线路";
         GatewayInTwoPlaces "gateway_in_two_places" "同一网关在两个网络地址之间往返，疑似身份或密钥在两处使用";
         AddressOfManyEnterprises "address_of_many_enterprises" "多家企业的网关从同一网络地址接入";
         RegularArrivals "regular_arrivals" "网关报文到达时刻过于规律，疑似程序定时生成";
-        FunctionModuleGap "function_module_gap" "合同功能模块大部分没有使用数据，可能低于合同约定";
+        FunctionModuleGap "function_module_gap" "用过的合同功能模块比例低于平台参数，可能低于合同约定";
     }
 }
 
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!(
             codes(FindingCode::ALL.iter().map(|v| v.code()).collect()),
             "device_under_two_enterprises device_under_two_vouchers shared_usage identity_conflict duplicate_content contract_amount_outlier gateway_clock \
-             frozen_values identical_series burst_before_cut_off device_in_two_gateways gateway_key_shared gateway_in_two_places address_of_many_enterprises regular_arrivals \
+             frozen_values identical_series burst_before_cut_off device_in_two_gateways gateway_key_shared shared_line gateway_in_two_places address_of_many_enterprises regular_arrivals \
              function_module_gap"
         );
         for verdict in Verdict::ALL {

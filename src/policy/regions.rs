@@ -1,5 +1,7 @@
 //! Codes of provinces and of Guangdong's cities (GB/T 2260). The standard has no check digit: a code is held against the list.
 
+use std::borrow::Cow;
+
 /// The first two digits: provinces, autonomous regions, municipalities, special administrative regions.
 const PROVINCES: [&str; 34] = [
     "11", "12", "13", "14", "15", "21", "22", "23", "31", "32", "33", "34", "35", "36", "37", "41", "42", "43", "44", "45", "46", "50",
@@ -22,9 +24,31 @@ pub fn city_known(code: &str) -> bool {
     digits && province_known(&code[..2]) && (&code[..2] != GUANGDONG || &code[2..] == "0000" || GUANGDONG_CITIES.contains(&&code[2..4]))
 }
 
+/// The city that a place lies in: in Guangdong a district's code leads to its prefecture-level city's, every other code is left as it is.
+pub fn city_of(code: &str) -> Cow<'_, str> {
+    let district = city_known(code) && code.starts_with(GUANGDONG) && &code[2..4] != "00" && &code[4..] != "00";
+    if district { Cow::Owned(format!("{}00", &code[..4])) } else { Cow::Borrowed(code) }
+}
+
+/// Whether two places lie in one city.
+pub fn same_city(one: &str, other: &str) -> bool {
+    city_of(one) == city_of(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_district_of_guangdong_belongs_to_its_city_and_nothing_else_is_changed() {
+        for (code, city) in [("440106", "440100"), ("440605", "440600"), ("442001", "442000"), ("440100", "440100")] {
+            assert_eq!(city_of(code), city);
+        }
+        for code in ["440000", "440001", "110105", "S-1", "441001", ""] {
+            assert_eq!(city_of(code), code, "no district of a city of Guangdong");
+        }
+        assert!(same_city("440106", "440112") && same_city("440106", "440100") && !same_city("440106", "440306"));
+    }
 
     #[test]
     fn places_that_there_are_pass_and_others_do_not() {

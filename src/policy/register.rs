@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::calendar::{self, Day, Instant};
 use crate::derived::Derived;
 use crate::money::Yuan;
+use crate::regions;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -259,6 +260,13 @@ pub struct Line {
     pub kind: LineKind,
 }
 
+impl Line {
+    /// Whether it leads to one place: an address or a broadband line, not a group of SIMs.
+    pub fn fixed(&self) -> bool {
+        matches!(self.kind, LineKind::Ip | LineKind::Broadband)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Carrier {
     pub id: String,
@@ -298,6 +306,21 @@ impl Register {
     /// The derived figures, where this is the slice of that voucher.
     pub fn derived_for(&self, voucher: &Voucher) -> Option<&Derived> {
         self.derived.as_deref().filter(|derived| derived.voucher == voucher.id)
+    }
+
+    /// The lines of an enterprise, in order of their names.
+    pub fn lines_of<'a>(&'a self, enterprise: &'a str) -> impl Iterator<Item = &'a Line> {
+        let rows = self.lines.range((enterprise.to_string(), String::new())..).map(|(_, line)| line);
+        rows.take_while(move |line| line.enterprise == enterprise)
+    }
+
+    /// The quota of a city, supplier or pilot. Where a city has no row of its own, that of a place in it counts as the city's.
+    pub fn quota(&self, party: &str, period: &str) -> Option<&Quota> {
+        let of_place = || {
+            let mut places = self.quotas.values().filter(|quota| quota.period == period);
+            regions::city_known(party).then(|| places.find(|quota| regions::city_of(&quota.party) == party)).flatten()
+        };
+        self.quotas.get(&(party.to_string(), period.to_string())).or_else(of_place)
     }
 
     /// All vouchers of an enterprise, in order of their id. Looks at every voucher: of a whole register ask its index.

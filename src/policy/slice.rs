@@ -1,5 +1,5 @@
 //! The rows of the register that one judgement rests on, with figures derived from many more; their hash stands in the result. Of
-//! gateways only those whose key stands for another one too, without their tokens.
+//! gateways only those whose key stands for another one too, without their tokens; of other enterprises' lines those that are the same.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -35,16 +35,16 @@ impl<R: Deref<Target = Register>> Indexed<R> {
         }
         if let Some(period) = &voucher.period {
             for party in parties(register, voucher) {
-                copy(&register.quotas, &(party.to_string(), period.clone()), &mut part.quotas);
+                let quota = register.quota(&party, period);
+                part.quotas.extend(quota.map(|quota| ((quota.party.clone(), quota.period.clone()), quota.clone())));
             }
         }
         voucher.pilot.iter().for_each(|pilot| copy(&register.pilots, pilot, &mut part.pilots));
         for gateway in self.sharing_a_key(voucher) {
             part.gateways.insert(gateway.id.clone(), Gateway { token_sha256: None, ..gateway.clone() });
         }
-        let first = (voucher.enterprise.clone(), String::new());
-        let lines = register.lines.range(first..).take_while(|((owner, _), _)| *owner == voucher.enterprise);
-        part.lines.extend(lines.map(|(key, row)| (key.clone(), row.clone())));
+        let lines = register.lines_of(&voucher.enterprise).chain(self.same_lines(voucher));
+        part.lines.extend(lines.map(|line| ((line.enterprise.clone(), line.line.clone()), line.clone())));
         part
     }
 }

@@ -1,6 +1,7 @@
 //! The states of a voucher and their legal moves, as the policy's text has them. The redemption platform sends what it knows now, and
 //! may have passed through several states since it last did: a move is legal if the text knows a way from the old state to the new one.
 
+use crate::queue::names_lack_of_funds;
 use crate::register::VoucherStatus;
 
 /// A step that the text knows. `Returned` is two states: an application sent back, and a redemption request sent back.
@@ -79,6 +80,12 @@ pub fn move_legal(from: VoucherStatus, to: VoucherStatus) -> bool {
     states_of(to).iter().any(|state| reached.contains(state))
 }
 
+/// What was left unpaid for lack of funds is settled first in the next period (七(二)): the one way on from void.
+pub fn settled_later(from: VoucherStatus, void_cause: Option<&str>, to: VoucherStatus) -> bool {
+    let unpaid = from == VoucherStatus::Void && void_cause.is_some_and(names_lack_of_funds);
+    unpaid && matches!(to, VoucherStatus::Approved | VoucherStatus::Paid)
+}
+
 /// The states that can be reached, for a message.
 pub fn reachable(from: VoucherStatus) -> Vec<VoucherStatus> {
     VoucherStatus::ALL.into_iter().filter(|to| *to != from && move_legal(from, *to)).collect()
@@ -111,6 +118,16 @@ mod tests {
             assert_eq!(reachable(*from), *expected);
         }
         assert_eq!(REACHABLE.len(), S::ALL.len());
+    }
+
+    #[test]
+    fn only_what_the_budget_did_not_reach_can_still_be_paid_after_it_was_void() {
+        for to in [S::Approved, S::Paid] {
+            assert!(settled_later(S::Void, Some("当期资金缺口"), to));
+            assert!(!settled_later(S::Void, Some("骗取财政资金"), to) && !settled_later(S::Void, None, to));
+            assert!(!settled_later(S::Refused, Some("资金不足"), to));
+        }
+        assert!(!settled_later(S::Void, Some("budget"), S::Redeeming));
     }
 
     proptest::proptest! {

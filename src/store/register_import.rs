@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy::columns::{self, Column, ColumnKind, List};
 use policy::register::VoucherStatus;
-use policy::states::{MOVES_RULE, OBJECTION_RULE, move_legal, reachable};
+use policy::states::{MOVES_RULE, OBJECTION_RULE, move_legal, reachable, settled_later};
 use serde_json::{Map, Value};
 use sheets::{RegisterFault, RegisterFile, text_of};
 use wire::credit_code::organisation_code_sound;
@@ -196,7 +196,8 @@ impl<'a> Draft<'a> {
                     let detail = format!("{} → paid with an objection open", from.code());
                     self.checker.fault(place, "objection", Some("objection"), OBJECTION_RULE.into(), detail);
                 }
-                if !move_legal(from, to) {
+                let void_cause = old.get("void_cause").and_then(Value::as_str);
+                if !move_legal(from, to) && !settled_later(from, void_cause, to) {
                     match why {
                         Some(why) => {
                             unused = false;

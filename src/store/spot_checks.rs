@@ -15,6 +15,7 @@ use crate::sql::{Store, StoreError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOutcome {
     pub voucher: String,
+    /// Of the voucher's product now; a correction is laid to whom the row that it corrects was.
     pub supplier: String,
     pub outcome: SpotOutcome,
     pub note: String,
@@ -37,11 +38,12 @@ impl Store {
     /// Adds an outcome, durably, with its entry in the audit log.
     pub async fn add_outcome(&self, new: &NewOutcome, actor: &Actor) -> Result<Result<OutcomeRow, CorrectionFault>, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut supplier = new.supplier.clone();
         if let Some(corrects) = new.corrects {
-            let known = sqlx::query("SELECT 1 FROM spot_check_outcome WHERE number = ? AND voucher = ?").bind(corrects).bind(&new.voucher);
-            if known.fetch_optional(&mut *transaction).await?.is_none() {
-                return Ok(Err(CorrectionFault::Unknown));
-            }
+            let known = "SELECT supplier FROM spot_check_outcome WHERE number = ? AND voucher = ?";
+            let known = sqlx::query(known).bind(corrects).bind(&new.voucher).fetch_optional(&mut *transaction).await?;
+            let Some(known) = known else { return Ok(Err(CorrectionFault::Unknown)) };
+            supplier = known.try_get("supplier")?;
             let corrected = sqlx::query("SELECT 1 FROM spot_check_outcome WHERE corrects = ?").bind(corrects);
             if corrected.fetch_optional(&mut *transaction).await?.is_some() {
                 return Ok(Err(CorrectionFault::Corrected));
@@ -53,7 +55,7 @@ impl Store {
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&new.voucher)
-            .bind(&new.supplier)
+            .bind(&supplier)
             .bind(new.outcome.code())
             .bind(&new.note)
             .bind(new.on.to_string())
@@ -123,7 +125,9 @@ mod tests {
         let first = store.add_outcome(&new("V-1", None), &actor()).await.unwrap().unwrap();
         assert_eq!(store.add_outcome(&new("V-2", Some(first.number)), &actor()).await.unwrap(), Err(CorrectionFault::Unknown));
         assert_eq!(store.add_outcome(&new("V-1", Some(first.number + 1)), &actor()).await.unwrap(), Err(CorrectionFault::Unknown));
-        let second = store.add_outcome(&new("V-1", Some(first.number)), &actor()).await.unwrap().unwrap();
+        let of_new_supplier = NewOutcome { supplier: "S-2".to_string(), ..new("V-1", Some(first.number)) };
+        let second = store.add_outcome(&of_new_supplier, &actor()).await.unwrap().unwrap();
+        assert_eq!(second.supplier, "S-1", "as the outcome that it corrects");
         assert_eq!(store.add_outcome(&new("V-1", Some(first.number)), &actor()).await.unwrap(), Err(CorrectionFault::Corrected));
         assert_eq!(store.outcomes(None).await.unwrap(), [first, second.clone()]);
         assert_eq!(store.outcomes(Some("V-2")).await.unwrap(), []);

@@ -1,5 +1,7 @@
 //! The cities of Guangdong, GB/T 2260.
 
+use policy::regions::city_of;
+
 pub const CITIES: [(&str, &str); 21] = [
     ("440100", "广州市"),
     ("440200", "韶关市"),
@@ -24,7 +26,7 @@ pub const CITIES: [(&str, &str); 21] = [
     ("445300", "云浮市"),
 ];
 
-/// A city's name; its code where it is none of Guangdong's.
+/// The name of the city that a place lies in; the code where it is none of Guangdong's.
 pub fn name(code: &str) -> &str {
-    CITIES.iter().find(|(known, _)| *known == code).map_or(code, |(_, name)| name)
+    CITIES.iter().find(|(known, _)| *known == city_of(code)).map_or(code, |(_, name)| name)
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use policy::money::Yuan;
 use policy::reasons::Verdict;
+use policy::regions::same_city;
 use policy::register::{Register, Voucher};
 use store::{ResultSummary, Store, StoreError};
 
@@ -110,7 +111,7 @@ fn line(register: &Register, voucher: &Voucher, result: Option<ResultSummary>) -
 fn matches_but_verdict(line: &VoucherLine, query: &VoucherQuery) -> bool {
     let text = query.q.trim().to_lowercase();
     let holds = |field: &str| field.to_lowercase().contains(&text);
-    (query.city.is_empty() || line.city == query.city)
+    (query.city.is_empty() || same_city(&line.city, &query.city))
         && (query.product.is_empty() || line.product == query.product)
         && (text.is_empty()
             || [&line.id, &line.enterprise, &line.enterprise_name, &line.product, &line.product_name, &line.supplier_name]

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use ingest::Intake;
 use monitor::Monitor;
 use observe::{Clock, Health, Metrics};
+use policy::regions::same_city;
 use policy::register::{Register, Voucher};
 use store::{Actor, ApiKey, KeyRole, RegisterState, ServiceKeys, Store};
 
@@ -93,7 +94,7 @@ impl Caller {
         let Some(scope) = self.scope() else { return self.0.role != KeyRole::Carrier };
         match self.0.role {
             KeyRole::Admin => true,
-            KeyRole::Platform => register.enterprises.get(&voucher.enterprise).is_some_and(|enterprise| enterprise.city == scope),
+            KeyRole::Platform => register.enterprises.get(&voucher.enterprise).is_some_and(|enterprise| same_city(&enterprise.city, scope)),
             KeyRole::Supplier => register.products.get(&voucher.product).is_some_and(|product| product.supplier == scope),
             KeyRole::Carrier => false,
         }

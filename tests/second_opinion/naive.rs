@@ -5,7 +5,7 @@
 //! - the reasons why a device does not count are looked for in the order claimed_elsewhere, location, not_seen, quality, late,
 //!   effective_days; a device is undeclared when this voucher does not declare it, whoever else does;
 //! - one rulebook and one catalogue, those of the judged voucher, also say what earlier vouchers of the enterprise take from its cap;
-//! - the pilot cap is that of a voucher under a pilot, not of every voucher of the enterprise;
+//! - the pilot cap is that of the enterprise for which it is approved, whichever of its vouchers is judged;
 //! - a voucher of nothing is insufficient on usage rows, too; a contract without function modules leaves its coverage unknown;
 //! - several records of one line and day add up in sessions, and the largest number of devices counts; devices of several lines on a
 //!   day add up; a record without a session is a record, but no connection day;
@@ -225,7 +225,7 @@ fn computed(world: &Value, terms: &Terms<'_>, voucher: &Value) -> i128 {
     let v1 = v0.min(fen(&terms.row(product)["cap"]));
     let enterprise = row(world, "enterprises", &voucher["enterprise"]);
     let limit = match enterprise["pilot_cap"].as_str() {
-        Some(approved) if voucher["pilot"].is_string() => decimal(approved, 2).min(fen(&terms.parameters["pilot_cap_max"])),
+        Some(approved) => decimal(approved, 2).min(fen(&terms.parameters["pilot_cap_max"])),
         _ => fen(&terms.parameters["enterprise_cap"]),
     };
     let place = |voucher: &Value| (instant(&voucher["applied_at"]), text(&voucher["id"]));
@@ -561,10 +561,7 @@ pub fn judge(world: &Value, accepted: &Accepted, voucher: &Value, as_of: At) -> 
         ("coverage exactly at its minimum", usage_row && used > 0 && i128::from(used) * ONE == coverage),
         ("amount cut by the row's cap", v1 == fen(&terms.row(product)["cap"])),
         ("amount cut by the enterprise's cap", amount < v1),
-        (
-            "amount under a pilot's cap",
-            voucher["pilot"].is_string() && row(world, "enterprises", &voucher["enterprise"])["pilot_cap"].is_string(),
-        ),
+        ("amount under a pilot's cap", row(world, "enterprises", &voucher["enterprise"])["pilot_cap"].is_string()),
         ("amount computed as nothing", amount == 0),
         ("judged at the request", voucher["redeem_at"].is_string() && cut_off != as_of),
         ("request after as_of", voucher["redeem_at"].is_string() && instant(&voucher["redeem_at"]) > as_of),

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use policy::outlook::Outlook;
+use policy::regions::same_city;
 use policy::register::Register;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,7 +37,8 @@ pub async fn list(State(state): State<WebState>, caller: Caller, Query(query): Q
     state.register.refresh().await?;
     let register = state.register.register();
     let wanted = register.vouchers.values().filter(|voucher| caller.sees(&register, voucher));
-    let wanted = wanted.filter(|voucher| query.city.is_empty() || city_of(&register, &voucher.id) == Some(query.city.as_str()));
+    let wanted =
+        wanted.filter(|voucher| query.city.is_empty() || city_of(&register, &voucher.id).is_some_and(|city| same_city(city, &query.city)));
     let wanted: Vec<&str> = wanted.map(|voucher| voucher.id.as_str()).collect();
     let outlooks = state.monitor.outlooks(&wanted).await?;
     Ok(Json(json!({ "items": outlooks.iter().map(|outlook| item(&register, outlook)).collect::<Vec<_>>() })))

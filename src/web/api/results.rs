@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use policy::regions::same_city;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -137,7 +138,7 @@ pub async fn feed(State(state): State<WebState>, caller: Caller, Query(query): Q
     let wanted = |result: &StoredResult| match register.vouchers.get(&result.voucher) {
         Some(voucher) => {
             let city = register.enterprises.get(&voucher.enterprise).map(|enterprise| enterprise.city.as_str());
-            caller.sees(&register, voucher) && (query.city.is_empty() || city == Some(&query.city))
+            caller.sees(&register, voucher) && (query.city.is_empty() || city.is_some_and(|city| same_city(city, &query.city)))
         }
         // A voucher that has left the register belongs to no city any more, but its results stay in the feed of those who see all.
         None => caller.scope().is_none() && query.city.is_empty(),

@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use policy::calendar::{Instant, shanghai};
 use policy::outlook::Outlook;
+use policy::regions::same_city;
 use serde::Deserialize;
 
 use super::list::escaped;
@@ -69,7 +70,8 @@ pub async fn page(State(state): State<WebState>, Query(query): Query<OutlookQuer
     state.register.refresh().await?;
     let register = state.register.register();
     let enterprise = |voucher: &str| register.vouchers.get(voucher).and_then(|voucher| register.enterprises.get(&voucher.enterprise));
-    let wanted = register.vouchers.keys().filter(|id| query.city.is_empty() || enterprise(id).is_some_and(|row| row.city == query.city));
+    let wanted =
+        register.vouchers.keys().filter(|id| query.city.is_empty() || enterprise(id).is_some_and(|row| same_city(&row.city, &query.city)));
     let wanted: Vec<&str> = wanted.map(String::as_str).collect();
     let line = |outlook: Outlook| {
         let enterprise = enterprise(&outlook.voucher);
