@@ -3,7 +3,7 @@
 use anyhow::Result;
 use monitor::{JudgeError, Sensitivity};
 use policy::calendar::show_instant;
-use policy::sensitivity::PERCENT;
+use policy::sensitivity::{PERCENT, not_deciding};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -26,7 +26,8 @@ pub async fn run(config: &Config, options: &JudgeOptions) -> Result<()> {
     store.close().await;
     if options.json {
         let rows: Vec<Value> = rows.iter().map(json_row).collect();
-        println!("{}", json!({"as_of": show_instant(as_of), "vouchers": vouchers, "parameters": rows}));
+        let others = not_deciding();
+        println!("{}", json!({"as_of": show_instant(as_of), "vouchers": vouchers, "parameters": rows, "not_deciding": others}));
         return Ok(());
     }
     println!("共 {vouchers} 张服务券，截至 {}；每个平台参数变动后结论改变的张数（试算，不保存）", show_instant(as_of));
@@ -44,6 +45,7 @@ pub async fn run(config: &Config, options: &JudgeOptions) -> Result<()> {
             }
         }
     }
+    println!("以下平台参数不进入判定，不作试算：{}", not_deciding().join("、"));
     Ok(())
 }
 

@@ -80,6 +80,8 @@ fn sensitivity_says_which_verdicts_hang_on_which_parameter_and_stores_nothing() 
     let table: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(table["vouchers"], 12);
     let rows = table["parameters"].as_array().unwrap();
+    let others = table["not_deciding"].as_array().unwrap();
+    assert!(others.contains(&json!("credit_start")) && rows.iter().all(|row| !others.contains(&row["parameter"])), "{others:?}");
     let row = |parameter: &str, percent: i64| {
         rows.iter().find(|row| row["parameter"] == parameter && row["percent"] == percent).unwrap_or_else(|| panic!("{parameter}"))
     };
@@ -105,6 +107,7 @@ fn sensitivity_says_which_verdicts_hang_on_which_parameter_and_stores_nothing() 
     assert_eq!(results(&site), 12, "only what was judged is stored");
     let words = stdout(&shangyun(&site.dir(), &["judge", "--sensitivity", "--voucher", "D-1", "--as-of", &as_of]));
     assert!(words.contains("共 1 张服务券") && words.contains("device_effective_days_min = 7"), "{words}");
+    assert!(words.contains("不进入判定") && !words.contains("credit_start ="), "{words}");
 }
 
 #[test]

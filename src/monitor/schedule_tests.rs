@@ -126,9 +126,10 @@ fn the_instants_after_claiming_and_redemption_have_ended_are_judged() {
     register.vouchers.get_mut("V-1").unwrap().period = Some("2019".into());
     let (mut schedule, _) = settled(register);
     assert_eq!(schedule.apply(Event::Time, claim_to + TimeDelta::seconds(59)), []);
-    assert_eq!(schedule.wake_at(), claim_to + TimeDelta::seconds(60));
-    assert_eq!(schedule.apply(Event::Time, schedule.wake_at()), judge(&["V-1"]));
-    schedule.apply(ended(&[]), schedule.wake_at());
+    let claimed = claim_to + TimeDelta::seconds(60);
+    assert_eq!(schedule.wake_at(), claimed);
+    assert_eq!(schedule.apply(Event::Time, claimed), judge(&["V-1"]));
+    schedule.apply(ended(&[]), claimed);
     assert_eq!(schedule.apply(Event::Time, to), []);
     assert_eq!(schedule.apply(Event::Time, schedule.wake_at()), judge(&["V-1"]));
 }

@@ -37,6 +37,20 @@ pub fn show_instant(at: Instant) -> String {
     at.with_timezone(&shanghai()).to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
 
+/// For sentences: `北京时间 2019-11-05 09:00:00`, with as many places as needed.
+pub fn said_instant(at: Instant) -> String {
+    format!("北京时间 {}", clock_of(at))
+}
+
+/// From one to the other, for sentences.
+pub fn said_span(from: Instant, to: Instant) -> String {
+    format!("北京时间 {} 至 {}", clock_of(from), clock_of(to))
+}
+
+fn clock_of(at: Instant) -> impl std::fmt::Display {
+    at.with_timezone(&shanghai()).format("%Y-%m-%d %H:%M:%S%.f")
+}
+
 /// Years that are written with four digits in every zone; nothing outside is an instant or day of this programme.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 
@@ -96,6 +110,8 @@ mod tests {
         assert_eq!(hour_of(before), 23);
         assert_eq!(day_start(read_day("2019-11-06").unwrap()), after);
         assert_eq!(show_instant(after), "2019-11-06T00:00:00+08:00");
+        assert_eq!(said_instant(after), "北京时间 2019-11-06 00:00:00");
+        assert_eq!(said_span(before, after), "北京时间 2019-11-05 23:59:59.999999 至 2019-11-06 00:00:00");
     }
 
     #[test]

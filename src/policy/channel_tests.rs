@@ -1,9 +1,13 @@
 //! Interface against carrier: agreement, both settings of `on_conflict`, lines, and `carrier_required`.
 
+use chrono::TimeDelta;
+
+use crate::by_channel::ByChannel;
 use crate::channels::compare;
+use crate::facts::Channel;
 use crate::reasons::{Group, Outcome, Verdict};
 use crate::result::ChannelFigures;
-use crate::test_case::{World, checks, outcome, voucher, yuan};
+use crate::test_case::{World, at, checks, outcome, voucher, yuan};
 
 fn usage_world(days: u32) -> World {
     let mut world = World::new();
@@ -159,4 +163,37 @@ fn connection_days_are_those_of_devices_or_of_usage() {
     world.use_product(12, &["u1"], &["甲"]);
     // Days 1 to 10 by both, 11 and 12 by usage alone.
     assert_eq!(world.judge("V-1").result.channels.interface, ChannelFigures { days: 12, devices: Some(2) });
+}
+
+#[test]
+fn each_door_of_the_interface_is_told_by_itself() {
+    let mut world = device_world(0);
+    // SN-0 comes through both in turn, SN-1 through the gateway alone, SN-2 through the supplier with one day too few.
+    for device in ["SN-0", "SN-1", "SN-2"] {
+        world.declare("V-1", device, Some("44"));
+    }
+    for (day, hour) in (0..7i64).flat_map(|day| (8..16i64).map(move |hour| (day, hour))) {
+        let occurred_at = at("2019-10-10T00:30:00+08:00") + TimeDelta::days(day) + TimeDelta::hours(hour);
+        let turn = if hour % 2 == 0 { Channel::Gateway } else { Channel::Supplier };
+        world.reading_by("SN-0", occurred_at, 0, turn, true);
+        world.reading_by("SN-1", occurred_at, 0, Channel::Gateway, true);
+        if day < 6 {
+            world.reading_by("SN-2", occurred_at, 0, Channel::Supplier, true);
+        }
+    }
+    let judgement = world.judge("V-1");
+    let by = judgement.result.by_channel.unwrap();
+    assert_eq!(judgement.result.channels.interface, ChannelFigures { days: 7, devices: Some(2) });
+    assert_eq!(by.gateway, ChannelFigures { days: 7, devices: Some(2) });
+    assert_eq!(by.supplier, ChannelFigures { days: 7, devices: Some(1) }, "SN-2 is not connected at all");
+    let by: Vec<_> = judgement.explanation.devices.iter().map(|device| device.effective_days_by).collect();
+    let figures = |gateway, supplier| ByChannel { gateway, supplier };
+    assert_eq!(by, [figures(7, 7), figures(7, 0), figures(0, 6)]);
+    // Four hours through each are enough together, and through neither alone.
+    world.set("effective_day_hours_min", "8");
+    let device = &world.judge("V-1").explanation.devices[0];
+    assert_eq!((device.effective_days_by, device.days_counting_by, device.counted), (figures(0, 0), figures(7, 7), true));
+    let by = usage_world(12).judge("V-1").result.by_channel.unwrap();
+    assert_eq!(by.supplier, ChannelFigures { days: 12, devices: None });
+    assert_eq!(by.gateway, ChannelFigures { days: 0, devices: None });
 }

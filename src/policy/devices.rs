@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::by_channel::ByChannel;
 use crate::calendar::Day;
-use crate::facts::{DeviceDay, DeviceDays, VoucherFacts};
+use crate::facts::{Channel, DeviceDay, DeviceDays, VoucherFacts};
 use crate::reasons::ExclusionReason;
 use crate::register::{DeclaredDevice, Register, Voucher};
 use crate::result::ExcludedDevice;
@@ -28,6 +29,11 @@ pub struct DeviceStanding {
     pub days_counting: u32,
     /// Days with counting readings in enough different clock hours.
     pub effective_days: u32,
+    /// The same two by each channel alone.
+    #[serde(default)]
+    pub days_counting_by: ByChannel<u32>,
+    #[serde(default)]
+    pub effective_days_by: ByChannel<u32>,
     pub counting_day_first: Option<Day>,
     pub counting_day_last: Option<Day>,
     /// Other live vouchers of the enterprise that declare the device, in order of their id.
@@ -43,6 +49,7 @@ pub struct DeviceActivity {
     pub normal: bool,
     /// Different clock hours with a counting reading, whatever the channel.
     pub counting_hours: u32,
+    pub counting_hours_by: ByChannel<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +62,8 @@ pub struct DevicesWeighed {
     pub silent: bool,
     /// By day of the window: how many declared devices had a counting reading, and how many an effective day.
     pub by_day: BTreeMap<Day, (u32, u32)>,
+    /// Days of the window with a counting reading of a declared device.
+    pub days_by: ByChannel<BTreeSet<Day>>,
 }
 
 impl DevicesWeighed {
@@ -64,6 +73,17 @@ impl DevicesWeighed {
 
     pub fn connected(&self) -> u64 {
         self.standings.iter().filter(|standing| standing.counted).count() as u64
+    }
+
+    /// The connected ones that have enough effective days by one channel alone.
+    pub fn connected_by(&self, parameters: &Parameters) -> ByChannel<u64> {
+        let enough = |days: u32| days >= parameters.device_effective_days_min;
+        let mut connected = ByChannel::default();
+        for standing in self.standings.iter().filter(|standing| standing.counted) {
+            connected.gateway += u64::from(enough(standing.effective_days_by.gateway));
+            connected.supplier += u64::from(enough(standing.effective_days_by.supplier));
+        }
+        connected
     }
 
     pub fn connected_if_unclaimed(&self) -> u64 {
@@ -81,16 +101,17 @@ impl DevicesWeighed {
 pub fn activity(day: &DeviceDay, cut_off_us: i64, late_days_max: u32) -> DeviceActivity {
     let mut activity = DeviceActivity::default();
     // By clock hour, from the lowest bit.
-    let mut hours = 0u32;
-    for ((hour, _channel), facts) in &day.hours {
+    let mut hours = ByChannel::<u32>::default();
+    for ((hour, channel), facts) in &day.hours {
         let normal = facts.normal.any_at(cut_off_us);
         activity.normal |= normal;
         activity.seen |= normal || facts.other.any_at(cut_off_us);
         if facts.normal.count_at(cut_off_us, late_days_max) {
-            hours |= 1 << hour;
+            *hours.of(*channel) |= 1 << hour;
         }
     }
-    activity.counting_hours = hours.count_ones();
+    activity.counting_hours = (hours.gateway | hours.supplier).count_ones();
+    activity.counting_hours_by = hours.map(|hours| hours.count_ones());
     activity
 }
 
@@ -118,6 +139,15 @@ pub fn weigh(
                 let effective = activity.counting_hours >= parameters.effective_day_hours_min;
                 standing.days_counting += 1;
                 standing.effective_days += u32::from(effective);
+                for channel in [Channel::Gateway, Channel::Supplier] {
+                    let mut hours_by = activity.counting_hours_by;
+                    let hours = *hours_by.of(channel);
+                    if hours > 0 {
+                        *standing.days_counting_by.of(channel) += 1;
+                        *standing.effective_days_by.of(channel) += u32::from(hours >= parameters.effective_day_hours_min);
+                        weighed.days_by.of(channel).insert(*day);
+                    }
+                }
                 standing.counting_day_first = standing.counting_day_first.or(Some(*day));
                 standing.counting_day_last = Some(*day);
                 let of_day = weighed.by_day.entry(*day).or_default();
@@ -198,6 +228,8 @@ fn stand(declared: &DeclaredDevice, claimed_by: Option<&Vec<String>>) -> DeviceS
         days_seen: 0,
         days_counting: 0,
         effective_days: 0,
+        days_counting_by: ByChannel::default(),
+        effective_days_by: ByChannel::default(),
         counting_day_first: None,
         counting_day_last: None,
         claimed_by: claimed_by.cloned().unwrap_or_default(),

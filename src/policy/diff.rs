@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use crate::calendar::show_instant;
+use crate::calendar::said_instant;
 use crate::devices::DeviceStanding;
 use crate::judge::Explanation;
 use crate::reasons::Group;
@@ -53,10 +53,11 @@ pub fn diff(before: Told<'_>, after: Told<'_>) -> Vec<Change> {
     changes.devices(before, after);
     changes.usage(old, new);
     changes.amount(&old.amount, &new.amount);
-    changes.turned(Part::Window, "截止时间", show_instant(old.cut_off), show_instant(new.cut_off));
+    changes.turned(Part::Window, "截止时间", said_instant(old.cut_off), said_instant(new.cut_off));
     let window = |result: &MonitoringResult| format!("{} 至 {}", result.window.from, result.window.to);
     changes.turned(Part::Window, "监测窗口", window(old), window(new));
     changes.channels(&old.channels, &new.channels);
+    changes.by_channel(old, new);
     changes.checks(&old.checks, &new.checks);
     changes.findings(old, new);
     changes.version(Part::Rulebook, "规则手册", &old.rulebook, &new.rulebook);
@@ -165,6 +166,12 @@ impl Changes {
             Some(false) => "不一致",
         };
         self.turned(Part::Channels, "两个渠道的比对", quoted(agree(old)), quoted(agree(new)));
+    }
+
+    fn by_channel(&mut self, old: &MonitoringResult, new: &MonitoringResult) {
+        let (Some(old), Some(new)) = (old.by_channel, new.by_channel) else { return };
+        self.turned(Part::Channels, "经网关的连接天数", old.gateway.days, new.gateway.days);
+        self.turned(Part::Channels, "经供应商接口的连接天数", old.supplier.days, new.supplier.days);
     }
 
     /// Checks are paired by group and rule, those of one rule in their order.
@@ -290,7 +297,7 @@ mod tests {
         assert_eq!(
             of(Part::Window),
             [
-                "截止时间由 2019-11-05T18:00:00+08:00 变为 2019-11-06T08:00:00+08:00。",
+                "截止时间由 北京时间 2019-11-05 18:00:00 变为 北京时间 2019-11-06 08:00:00。",
                 "监测窗口由 2019-10-07 至 2019-11-05 变为 2019-10-08 至 2019-11-06。"
             ]
         );

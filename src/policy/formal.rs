@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::amount::Terms;
-use crate::calendar::{day_of, show_instant};
+use crate::calendar::{day_of, said_instant, show_instant};
 use crate::devices::DevicesWeighed;
 use crate::judge::Case;
 use crate::money::Yuan;
@@ -43,7 +43,7 @@ pub fn checks(case: &Case<'_>, terms: Option<Terms<'_>>, devices: &DevicesWeighe
 fn order(voucher: &Voucher) -> Check {
     let signed_first = voucher.contract_signed_on <= day_of(voucher.applied_at);
     let redeemed_last = voucher.redeem_at.is_none_or(|redeem_at| voucher.applied_at <= redeem_at);
-    let redeemed = voucher.redeem_at.map_or_else(|| "尚未申请兑现".to_string(), |at| format!("{} 申请兑现", show_instant(at)));
+    let redeemed = voucher.redeem_at.map_or_else(|| "尚未申请兑现".to_string(), |at| format!("{} 申请兑现", said_instant(at)));
     formal("R4", "四(二)、五(三)6", pass_if(signed_first && redeemed_last))
         .figures(
             "签订≤申领≤兑现",
@@ -57,7 +57,7 @@ fn order(voucher: &Voucher) -> Check {
         .text(format!(
             "合同 {} 签订，{} 申领，{redeemed}；须先签订、再申领、后兑现。",
             voucher.contract_signed_on,
-            show_instant(voucher.applied_at)
+            said_instant(voucher.applied_at)
         ))
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::amount::{AmountWorking, Terms};
-use crate::calendar::{minute_end, show_instant};
+use crate::calendar::{minute_end, said_instant, show_instant};
 use crate::derived::Taken;
 use crate::formal::{formal, pass_if};
 use crate::judge::Case;
@@ -106,7 +106,7 @@ fn versions(case: &Case<'_>) -> Check {
         .figures(show_instant(rulebook.valid_from.max(catalogue.valid_from)), show_instant(case.voucher.applied_at))
         .text(format!(
             "{} 申领，适用规则手册 {} 和目录 {}{}。",
-            show_instant(case.voucher.applied_at),
+            said_instant(case.voucher.applied_at),
             rulebook.id,
             catalogue.id,
             if valid { "" } else { "（申领时尚未生效，取最早一版）" }

@@ -299,6 +299,16 @@ fn notes_on_scope_times_and_remarks() {
         }),
         Pass
     );
+    fn expired(w: &mut World, v: &mut Voucher, status: VoucherStatus) {
+        period(w, v);
+        w.register.periods.get_mut("2019").unwrap().redeem_to = at("2019-11-05T17:59:00+08:00");
+        v.status = status;
+    }
+    assert_eq!(note("R10", "P-6", |w, v| expired(w, v, VoucherStatus::Issued)), Fail);
+    assert_eq!(note("R10", "P-6", |w, v| expired(w, v, VoucherStatus::Withdrawn)), NotApplicable, "given up");
+    assert_eq!(note("R10", "P-6", |w, v| expired(w, v, VoucherStatus::Refused)), NotApplicable);
+    assert_eq!(note("R10", "P-6", |w, v| expired(w, v, VoucherStatus::Applied)), NotApplicable, "never issued");
+    assert_eq!(note("R10", "P-6", |w, v| expired(w, v, VoucherStatus::Approved)), Unknown, "asked for, but not registered when");
     fn unredeemed(w: &mut World, cause: Option<&str>, count: usize) {
         for n in 0..count {
             let mut old = voucher(&format!("V-0{n}"), "P-9");

@@ -6,6 +6,7 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{self, AmountWorking, Terms};
+use crate::by_channel::ByChannel;
 use crate::calendar::{Day, Instant};
 use crate::canonical::{bytes_of, hash_of_bytes};
 use crate::catalogue::Catalogue;
@@ -20,7 +21,7 @@ use crate::index::Indexed;
 use crate::notes;
 use crate::reasons::{FindingCode, Verdict};
 use crate::register::{Register, Voucher};
-use crate::result::{AmountFigures, DeviceFigures, EvidenceRef, MonitoringResult, VersionRef, WindowDays};
+use crate::result::{AmountFigures, ChannelFigures, DeviceFigures, EvidenceRef, MonitoringResult, VersionRef, WindowDays};
 use crate::rulebook::Rulebook;
 use crate::slice::register_slice;
 use crate::usage::{self, FunctionModuleUse, UsageWeighed};
@@ -114,6 +115,7 @@ struct Weighed<'a> {
     usage: UsageWeighed,
     carrier: CarrierWeighed,
     days: Vec<DayPicture>,
+    by_channel: ByChannel<ChannelFigures>,
     decision: Decision,
 }
 
@@ -136,12 +138,16 @@ fn weigh<'a>(case: &Case<'a>) -> Weighed<'a> {
         carrier: carrier.figures(),
         shared_usage: !findings::same_product(register, voucher).is_empty(),
     });
-    Weighed { window, terms, amount, devices, usage, carrier, days, decision }
+    let per_device = amount.as_ref().is_some_and(|amount| amount.per_device.is_some());
+    let connected = devices.connected_by(parameters).map(|connected| per_device.then_some(*connected));
+    let days_by = devices.days_by.with(&usage.days_by, |seen, used| seen.union(used).count() as u64);
+    let by_channel = days_by.with(&connected, |days, devices| ChannelFigures { days: *days, devices: *devices });
+    Weighed { window, terms, amount, devices, usage, carrier, days, by_channel, decision }
 }
 
 fn judge_slice(case: &Case<'_>) -> Judgement {
     let Case { register, rulebook, catalogue, voucher, facts, .. } = *case;
-    let Weighed { window, terms, amount, devices, usage, carrier, days, decision } = weigh(case);
+    let Weighed { window, terms, amount, devices, usage, carrier, days, by_channel, decision } = weigh(case);
     let per_device = amount.as_ref().and_then(|amount| amount.per_device);
     let usage_decides = amount.is_some() && per_device.is_none();
     let mut checks = decision.checks;
@@ -183,6 +189,7 @@ fn judge_slice(case: &Case<'_>) -> Judgement {
         }),
         usage: usage_decides.then(|| usage.figures()),
         channels: decision.channels,
+        by_channel: Some(by_channel),
         checks,
         findings: found.into_iter().map(|found| found.finding).collect(),
         evidence: EvidenceRef::default(),

@@ -126,7 +126,7 @@ fn the_json_has_the_shape_of_the_contract_and_reads_back() {
     let mut top = keys(&json);
     top.sort_unstable();
     let mut expected = "v voucher sequence supersedes judged_at judgement_hash rulebook catalogue register_hash cut_off window verdict verdict_text amount \
-                        devices usage channels checks findings evidence"
+                        devices usage channels by_channel checks findings evidence"
         .split_whitespace()
         .collect::<Vec<_>>();
     expected.sort_unstable();

@@ -3,6 +3,7 @@
 
 pub mod amount;
 pub mod arrivals;
+pub mod by_channel;
 pub mod calendar;
 pub mod canonical;
 pub mod catalogue;

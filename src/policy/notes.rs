@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{Days, Months};
 
 use crate::amount::{self, AmountWorking, Terms};
-use crate::calendar::{Instant, day_of, minute_end, show_instant};
+use crate::calendar::{Instant, day_of, minute_end, said_instant, said_span, show_instant};
 use crate::channels::CarrierWeighed;
 use crate::devices::DevicesWeighed;
 use crate::duplicates::{self, Duplicate};
@@ -139,8 +139,9 @@ fn claimed_in_time(case: &Case<'_>) -> Check {
     let span = format!("{} 至 {}", show_instant(period.claim_from), show_instant(period.claim_to));
     let outcome = if inside && !long_enough { Outcome::Unknown } else { pass_if(inside) };
     note("R9", "六(一)", outcome).figures(&span, show_instant(applied)).text(format!(
-        "申领期 {span}（截止当分钟在内），{announced}；本券 {} 申领，{}。",
-        show_instant(applied),
+        "申领期 {}（截止当分钟在内），{announced}；本券于{} 申领，{}。",
+        said_span(period.claim_from, period.claim_to),
+        said_instant(applied),
         if inside { "在期内" } else { "不在期内" }
     ))
 }
@@ -153,6 +154,7 @@ fn redeemed_in_time(case: &Case<'_>) -> Check {
         return check(Outcome::Unknown).text("没有登记服务券的发放周期，无法核对兑现时间。");
     };
     let span = format!("{} 至 {}", show_instant(period.redeem_from), show_instant(period.redeem_to));
+    let said = said_span(period.redeem_from, period.redeem_to);
     let (long_enough, announced) = notice(period.announced_at, period.redeem_from);
     let deadline = minute_end(period.redeem_to);
     match case.voucher.redeem_at {
@@ -160,24 +162,24 @@ fn redeemed_in_time(case: &Case<'_>) -> Check {
             let inside = period.redeem_from <= at && at <= deadline;
             let outcome = if inside && !long_enough { Outcome::Unknown } else { pass_if(inside) };
             check(outcome).figures(&span, show_instant(at)).text(format!(
-                "兑现期 {span}（截止当分钟在内），{announced}；本券 {} 申请兑现，{}。",
-                show_instant(at),
+                "兑现期 {said}（截止当分钟在内），{announced}；本券于{} 申请兑现，{}。",
+                said_instant(at),
                 if inside { "在期内" } else { "不在期内" }
             ))
         }
         None if !redeemable(case.voucher.status) => check(Outcome::NotApplicable)
             .figures(&span, "未申请")
-            .text(format!("本券状态为“{}”，不在可申请兑现之列；兑现期 {span}（截止当分钟在内）。", case.voucher.status.text())),
+            .text(format!("本券状态为“{}”，不在可申请兑现之列；兑现期 {said}（截止当分钟在内）。", case.voucher.status.text())),
         None if redemption_passed(case.voucher.status) => check(Outcome::Unknown).figures(&span, "未登记").text(format!(
-            "本券状态为“{}”，但没有登记兑现申请时间，无法核对；兑现期 {span}（截止当分钟在内），{announced}。",
+            "本券状态为“{}”，但没有登记兑现申请时间，无法核对；兑现期 {said}（截止当分钟在内），{announced}。",
             case.voucher.status.text()
         )),
         None if case.as_of > deadline => {
-            check(Outcome::Fail).figures(&span, "未申请").text(format!("兑现期 {span} 已过，本券没有申请兑现，逾期作废。"))
+            check(Outcome::Fail).figures(&span, "未申请").text(format!("兑现期 {said} 已过，本券没有申请兑现，逾期作废。"))
         }
         None => check(Outcome::NotApplicable)
             .figures(&span, "未申请")
-            .text(format!("兑现期 {span}（截止当分钟在内），{announced}；本券尚未申请兑现。")),
+            .text(format!("兑现期 {said}（截止当分钟在内），{announced}；本券尚未申请兑现。")),
     }
 }
 
@@ -260,7 +262,7 @@ fn confirmed(case: &Case<'_>) -> Check {
     match case.voucher.supplier_confirmed_at {
         Some(at) => note("R33", "五(四)10", Outcome::Pass)
             .figures("供应商确认", show_instant(at))
-            .text(format!("供应商已于 {} 确认。", show_instant(at))),
+            .text(format!("供应商已于{} 确认。", said_instant(at))),
         None => note("R33", "五(四)10", Outcome::Unknown).figures("供应商确认", "未登记").text("没有登记供应商的确认。"),
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::amount::{devices_required, devices_suffice};
-use crate::calendar::{self, Day, Instant, day_of, minute_end, show_instant};
+use crate::calendar::{self, Day, Instant, day_of, minute_end, said_instant};
 use crate::devices::{DeviceStanding, activity};
 use crate::facts::VoucherFacts;
 use crate::judge::{Case, Judgement, judge};
@@ -129,12 +129,12 @@ fn why_closed(case: &Case<'_>, deadline: Option<Instant>) -> Option<String> {
     if let Some(at) = case.voucher.redeem_at.filter(|at| *at <= case.as_of) {
         let returned = if case.voucher.status == VoucherStatus::Returned { "，现已退回补充" } else { "" };
         return Some(format!(
-            "已于 {} 申请兑现{returned}，此后产生的数据不再计入；只有此前产生、{late} 天内补传的数据还可能改变结果。",
-            show_instant(at)
+            "已于{} 申请兑现{returned}，此后产生的数据不再计入；只有此前产生、{late} 天内补传的数据还可能改变结果。",
+            said_instant(at)
         ));
     }
     let passed = deadline.filter(|deadline| minute_end(*deadline) < case.as_of)?;
-    Some(format!("兑现期已于 {} 结束，本券没有申请兑现。", show_instant(passed)))
+    Some(format!("兑现期已于{} 结束，本券没有申请兑现。", said_instant(passed)))
 }
 
 /// Why carrying on would say nothing.
@@ -147,7 +147,7 @@ fn why_not_carried_on(today: Verdict, nothing_to_decide: bool) -> Option<String>
 }
 
 fn forecast_text(today: Verdict, forecast: &Forecast, deadline: Instant) -> String {
-    let deadline = show_instant(deadline);
+    let deadline = said_instant(deadline);
     let standing = if today == Verdict::Met { "按目前数据已经达到要求" } else { "按目前数据尚未达到要求" };
     match (forecast.on_track, forecast.reached_on) {
         (true, _) if today == Verdict::Met => format!("{standing}；照近 {PACE_DAYS} 天的进度，到兑现截止（{deadline}）预计仍能达到。"),
@@ -407,13 +407,14 @@ mod tests {
     #[test]
     fn a_device_that_others_claim_or_that_is_elsewhere_is_never_forecast() {
         let mut world = world("2019-12-31T23:59:00+08:00");
-        (0..3).for_each(|number| effective(&mut world, &format!("SN-{number}"), &[1, 2, 3, 4, 5, 6, 7]));
+        world.declare("V-1", "SN-3", Some("44"));
+        (0..4).for_each(|number| effective(&mut world, &format!("SN-{number}"), &[1, 2, 3, 4, 5, 6, 7]));
         world.add(voucher("V-2", "P-5"));
         world.declare("V-2", "SN-0", Some("44"));
-        assert_eq!(look(&world).forecast.unwrap().figures[0].expected, 2);
+        assert_eq!(look(&world).forecast.unwrap().figures[0].expected, 3);
         world.register.vouchers.get_mut("V-1").unwrap().product = "P-5".to_string();
         world.declare("V-1", "SN-1", Some("43"));
-        assert_eq!(look(&world).forecast.unwrap().figures[0].expected, 1);
+        assert_eq!(look(&world).forecast.unwrap().figures[0].expected, 2);
     }
 
     #[test]
@@ -442,7 +443,7 @@ mod tests {
         let mut world = world("2019-12-31T23:59:00+08:00");
         world.register.vouchers.get_mut("V-1").unwrap().redeem_at = Some(at("2019-11-04T10:00:00+08:00"));
         let seen = look(&world);
-        assert!(seen.forecast.is_none() && seen.text.contains("已于 2019-11-04T10:00:00+08:00 申请兑现"), "{}", seen.text);
+        assert!(seen.forecast.is_none() && seen.text.contains("已于北京时间 2019-11-04 10:00:00 申请兑现"), "{}", seen.text);
         world.register.vouchers.get_mut("V-1").unwrap().redeem_at = None;
         world.register.periods.get_mut("2019").unwrap().redeem_to = at("2019-11-05T17:59:59+08:00");
         assert!(look(&world).text.contains("结束，本券没有申请兑现"));

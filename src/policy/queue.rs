@@ -229,6 +229,7 @@ mod tests {
                 .enumerate()
                 .map(|(number, (minute, piloted))| {
                     let mut voucher = applied(&format!("V-{number:02}"), "2019-07-01T09:00:00+08:00");
+                    voucher.status = VoucherStatus::Applied;
                     voucher.applied_at += chrono::TimeDelta::minutes(*minute);
                     voucher.pilot = piloted.then(|| "T-1".to_string());
                     voucher

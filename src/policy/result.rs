@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::by_channel::ByChannel;
 use crate::calendar::{self, Day, Instant};
 use crate::canonical::hash_of;
 use crate::money::Yuan;
@@ -30,6 +31,10 @@ pub struct MonitoringResult {
     pub devices: Option<DeviceFigures>,
     pub usage: Option<UsageFigures>,
     pub channels: ChannelComparison,
+    /// The interface's figures by each of its doors alone: connection days, and connected devices with enough effective days. Results of
+    /// before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_channel: Option<ByChannel<ChannelFigures>>,
     pub checks: Vec<Check>,
     pub findings: Vec<Finding>,
     pub evidence: EvidenceRef,

@@ -24,25 +24,32 @@ pub struct Parameter {
     pub name: &'static str,
     pub form: Form,
     pub platform: bool,
+    /// Whether a verdict can hang on it, as far as the platform set it.
+    pub decides: bool,
     /// What counts where a rulebook does not name it, as it would stand there; `None`: it must be named.
     pub default: Option<&'static str>,
 }
 
+/// One that decides verdicts.
+const fn deciding(name: &'static str, form: Form) -> Parameter {
+    Parameter { name, form, platform: true, decides: true, default: None }
+}
+
 const fn platform(name: &'static str, form: Form) -> Parameter {
-    Parameter { name, form, platform: true, default: None }
+    Parameter { name, form, platform: true, decides: false, default: None }
 }
 
 /// One that rulebooks of before it do not name.
 const fn optional(name: &'static str, form: Form, default: &'static str) -> Parameter {
-    Parameter { name, form, platform: true, default: Some(default) }
+    Parameter { name, form, platform: true, decides: false, default: Some(default) }
 }
 
 const fn policy_text(name: &'static str, form: Form) -> Parameter {
-    Parameter { name, form, platform: false, default: None }
+    Parameter { name, form, platform: false, decides: false, default: None }
 }
 
 const fn optional_policy_text(name: &'static str, form: Form, default: &'static str) -> Parameter {
-    Parameter { name, form, platform: false, default: Some(default) }
+    Parameter { name, form, platform: false, decides: false, default: Some(default) }
 }
 
 const fn count(min: u32, max: u32) -> Form {
@@ -51,20 +58,20 @@ const fn count(min: u32, max: u32) -> Form {
 
 /// Every parameter, in the order in which pages show them.
 pub const PARAMETERS: &[Parameter] = &[
-    platform("window_days", count(1, 366)),
-    platform("late_days_max", count(0, 366)),
+    deciding("window_days", count(1, 366)),
+    deciding("late_days_max", count(0, 366)),
     platform("future_skew_s_max", count(0, 86_400)),
-    platform("effective_day_hours_min", count(1, 24)),
-    platform("device_effective_days_min", count(1, 366)),
-    platform("usage_active_days_min", count(0, 366)),
-    platform("usage_users_min", count(0, 100_000)),
-    platform("function_module_coverage_min", Form::Share),
-    platform("channel_tolerance", Form::Share),
-    platform("on_conflict", Form::Choice(&["carrier", "review"])),
+    deciding("effective_day_hours_min", count(1, 24)),
+    deciding("device_effective_days_min", count(1, 366)),
+    deciding("usage_active_days_min", count(0, 366)),
+    deciding("usage_users_min", count(0, 100_000)),
+    deciding("function_module_coverage_min", Form::Share),
+    deciding("channel_tolerance", Form::Share),
+    deciding("on_conflict", Form::Choice(&["carrier", "review"])),
     platform("bonus_in_limit", Form::Flag),
-    platform("location_required_rows", Form::Rows),
+    deciding("location_required_rows", Form::Rows),
     platform("integrator_rows", Form::Rows),
-    platform("carrier_required", Form::Flag),
+    deciding("carrier_required", Form::Flag),
     platform("rounding", Form::Choice(&["floor_fen"])),
     platform("cities_excluded", Form::Codes { digits: 6 }),
     optional("frozen_share_max", Form::Share, "0.5"),

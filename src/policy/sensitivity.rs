@@ -1,4 +1,5 @@
-//! How much verdicts hang on each 平台参数: every number that the platform has set, a tenth and a quarter less and more.
+//! How much verdicts hang on each 平台参数: every number that the platform has set and that enters a verdict, a tenth and a quarter
+//! less and more.
 
 use rust_decimal::prelude::ToPrimitive;
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -24,11 +25,21 @@ pub struct Variation {
     pub rulebook: Option<Rulebook>,
 }
 
-/// All variations of a rulebook, in the order of its parameters.
+/// Numbers of the platform that enter no verdict: to vary them would say nothing.
+pub fn not_deciding() -> Vec<&'static str> {
+    let others = PARAMETERS.iter().filter(|parameter| parameter.platform && !parameter.decides && numeric(parameter.form));
+    others.map(|parameter| parameter.name).collect()
+}
+
+fn numeric(form: Form) -> bool {
+    matches!(form, Form::Count { .. } | Form::Share | Form::Money)
+}
+
+/// All variations of the numbers that verdicts hang on, in the order of the parameters.
 pub fn variations(rulebook: &Rulebook) -> Result<Vec<Variation>, Vec<PolicyFault>> {
     let mut variations = Vec::new();
     let view = rulebook.view();
-    for parameter in PARAMETERS.iter().filter(|parameter| parameter.platform) {
+    for parameter in PARAMETERS.iter().filter(|parameter| parameter.decides) {
         let Some(value) = view.iter().find(|view| view.name == parameter.name).map(|view| view.value.clone()) else { continue };
         for percent in PERCENT {
             let Some(tried) = changed(parameter.form, &value, percent) else { continue };
@@ -91,17 +102,67 @@ mod tests {
         assert_eq!(changed(Form::Flag, "true", 10), None);
     }
 
+    /// Everything that a number of the platform could be wrong about, in one world of one voucher on a device row and one on a usage row.
     #[test]
-    fn every_number_that_the_platform_set_is_varied_and_nothing_else() {
+    fn what_is_said_not_to_decide_flips_no_verdict_whatever_it_is_set_to() {
+        use crate::judge::{Case, verdict};
+        use crate::test_case::{World, voucher};
+        let mut world = World::new();
+        let mut device_row = voucher("V-1", "P-23");
+        device_row.contract_amount = crate::test_case::yuan("2000");
+        world.add(device_row);
+        world.add(voucher("V-2", "P-9"));
+        world.connect("V-1", 2, 6);
+        for (device, hour) in ["SN-0", "SN-1"].into_iter().flat_map(|device| (8..12).map(move |hour| (device, hour))) {
+            let seventh = crate::test_case::at("2019-10-16T00:30:00+08:00") + chrono::TimeDelta::hours(hour);
+            world.reading(device, seventh, 3);
+        }
+        world.use_product(15, &["u-1", "u-2"], &["甲", "乙", "丙"]);
+        // A day less than the interface has: within the tolerance, and decisive beyond it.
+        world.carry("L-1", 14, None);
+        world.set("usage_active_days_min", "15");
+        let verdicts = |rulebook: &Rulebook| {
+            ["V-1", "V-2"].map(|id| {
+                let voucher = &world.register.vouchers[id];
+                let (register, catalogue, facts) = (&world.register, &world.catalogue, &world.facts);
+                verdict(&Case { register, rulebook, catalogue, voucher, as_of: world.as_of, facts })
+            })
+        };
+        let base = verdicts(&world.rulebook);
+        let extremes = |form: Form| match form {
+            Form::Count { min, max } => [min.to_string(), max.to_string()],
+            _ => ["\"0\"".to_string(), "\"1\"".to_string()],
+        };
+        for parameter in PARAMETERS.iter().filter(|parameter| parameter.platform && numeric(parameter.form)) {
+            let tried = extremes(parameter.form).map(|value| verdicts(&world.rulebook.with(parameter.name, &value).unwrap()));
+            let flips = tried.iter().any(|verdicts| *verdicts != base);
+            assert_eq!(flips, parameter.decides, "{}", parameter.name);
+        }
+    }
+
+    #[test]
+    fn every_number_of_the_platform_that_decides_is_varied_and_the_others_are_named() {
         let rulebook = Rulebook::default_2019();
         let variations = variations(&rulebook).unwrap();
-        let numeric = |form: Form| matches!(form, Form::Count { .. } | Form::Share | Form::Money);
-        let expected: Vec<&str> =
-            PARAMETERS.iter().filter(|parameter| parameter.platform && numeric(parameter.form)).map(|parameter| parameter.name).collect();
+        let expected = [
+            "window_days",
+            "late_days_max",
+            "effective_day_hours_min",
+            "device_effective_days_min",
+            "usage_active_days_min",
+            "usage_users_min",
+            "function_module_coverage_min",
+            "channel_tolerance",
+        ];
         let mut varied: Vec<&str> = variations.iter().map(|variation| variation.parameter).collect();
         varied.dedup();
         assert_eq!(varied, expected);
         assert_eq!(variations.len(), expected.len() * PERCENT.len());
+        let numbers = PARAMETERS.iter().filter(|parameter| parameter.platform && numeric(parameter.form)).map(|parameter| parameter.name);
+        let mut all: Vec<&str> = not_deciding().into_iter().chain(expected).collect();
+        all.sort_unstable();
+        assert_eq!(all.iter().copied().collect::<std::collections::BTreeSet<_>>(), numbers.collect());
+        assert_eq!(all.len(), not_deciding().len() + expected.len());
         for variation in variations {
             let Some(changed) = variation.rulebook else {
                 assert_eq!(variation.tried, variation.value);

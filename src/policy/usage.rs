@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::by_channel::ByChannel;
 use crate::calendar::Day;
 use crate::facts::VoucherFacts;
 use crate::register::Voucher;
@@ -33,6 +34,7 @@ pub struct FunctionModuleUse {
 pub struct UsageWeighed {
     /// Days of the window with at least one counting action.
     pub by_day: BTreeMap<Day, UsageDay>,
+    pub days_by: ByChannel<BTreeSet<Day>>,
     pub users: BTreeSet<String>,
     /// Contracted ones first seen to last, then those outside the contract.
     pub function_modules: Vec<FunctionModuleUse>,
@@ -61,6 +63,7 @@ pub fn weigh(parameters: &Parameters, voucher: &Voucher, window: &Window, facts:
         if !usage.seen.count_at(cut_off_us, parameters.late_days_max) {
             continue;
         }
+        weighed.days_by.of(key.channel).insert(key.day);
         let day = weighed.by_day.entry(key.day).or_default();
         day.users.insert(key.user.clone());
         day.function_modules.insert(key.function_module.clone());

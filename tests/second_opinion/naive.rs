@@ -18,8 +18,15 @@ use serde_json::{Value, json};
 
 type At = DateTime<Utc>;
 
+#[derive(Clone, Copy, PartialEq)]
+enum Channel {
+    Gateway,
+    Supplier,
+}
+
 /// A reading as it was said in an accepted report.
 struct Reading {
+    channel: Channel,
     enterprise: String,
     device: String,
     at: At,
@@ -29,6 +36,7 @@ struct Reading {
 
 /// An action as it was said in an accepted report.
 struct Action {
+    channel: Channel,
     enterprise: String,
     product: String,
     function_module: String,
@@ -170,8 +178,10 @@ pub fn accepted(world: &Value) -> Accepted {
             continue;
         }
         let enterprise = text(&message["enterprise"]);
+        let channel = if message["sender"]["kind"] == "gateway" { Channel::Gateway } else { Channel::Supplier };
         for entry in body["devices"].as_array().map_or(&[][..], Vec::as_slice) {
             all.readings.push(Reading {
+                channel,
                 enterprise: enterprise.clone(),
                 device: text(&entry["device"]),
                 at: instant(&entry["at"]),
@@ -181,6 +191,7 @@ pub fn accepted(world: &Value) -> Accepted {
         }
         for entry in body["usage"].as_array().map_or(&[][..], Vec::as_slice) {
             all.actions.push(Action {
+                channel,
                 enterprise: enterprise.clone(),
                 product: text(&entry["product"]),
                 function_module: text(&entry["function_module"]),
@@ -416,6 +427,28 @@ pub fn judge(world: &Value, accepted: &Accepted, voucher: &Value, as_of: At) -> 
             interface_days.insert(day_of(reading.at));
         }
     }
+    // Each door alone: its days, and the connected devices that it alone shows on enough days.
+    let by_channel = |channel: Channel| {
+        let mut days: BTreeSet<NaiveDate> = BTreeSet::new();
+        let mut hours: BTreeMap<(&str, NaiveDate), BTreeSet<u32>> = BTreeMap::new();
+        for action in counting.iter().filter(|action| action.channel == channel) {
+            days.insert(day_of(action.at));
+        }
+        for reading in own.iter().filter(|reading| reading.channel == channel) {
+            if reading.normal && in_time(reading.at, reading.received_at) && declared.contains_key(&reading.device) {
+                days.insert(day_of(reading.at));
+                hours.entry((&reading.device, day_of(reading.at))).or_default().insert(shanghai(reading.at).hour());
+            }
+        }
+        let mut devices = 0u64;
+        for device in declared.keys().filter(|device| !excluded.contains_key(*device)) {
+            let enough = |hours: &BTreeSet<u32>| hours.len() as u64 >= count(parameters, "effective_day_hours_min");
+            let days = hours.iter().filter(|((of, _), hours)| of == device && enough(hours)).count() as u64;
+            devices += u64::from(days >= count(parameters, "device_effective_days_min"));
+        }
+        json!({"days": days.len(), "devices": per_device.is_string().then_some(devices)})
+    };
+    let (by_gateway, by_supplier) = (by_channel(Channel::Gateway), by_channel(Channel::Supplier));
     let lines: BTreeSet<String> =
         rows(world, "lines").iter().filter(|line| line["enterprise"] == voucher["enterprise"]).map(|line| text(&line["line"])).collect();
     let (mut carrier_rows, mut left_out) = (0, false);
@@ -599,6 +632,7 @@ pub fn judge(world: &Value, accepted: &Accepted, voucher: &Value, as_of: At) -> 
             "difference": (carrier_rows > 0).then(|| format!("{}.{:04}", places / 10_000, places % 10_000)),
             "agree": said.agree,
         },
+        "by_channel": {"gateway": by_gateway, "supplier": by_supplier},
         "deciding": said.outcomes,
     });
     Opinion { said: said_value, occurred }

@@ -203,6 +203,7 @@ pub fn deciding_part(result: &Value) -> Value {
             "interface": figures(&channels["interface"]), "carrier": figures(&channels["carrier"]), "difference": channels["difference"],
             "agree": channels["agree"],
         },
+        "by_channel": result["by_channel"],
         "deciding": deciding,
     })
 }
