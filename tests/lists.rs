@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use support::Site;
 use support::register::{FOSHAN, GUANGZHOU, Register, credit_code};
 
+/// A district of Guangzhou: what is Guangzhou's is its, too.
+const TIANHE: &str = "440106";
+
 fn voucher(register: Register, id: &str, enterprise: u32, more: Value) -> Register {
     let mut fields = json!({"period": "2019"});
     fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -19,7 +22,7 @@ fn world() -> Register {
     let mut register = Register::new()
         .supplier("S-1")
         .product("P-1", "S-1", 1, "A")
-        .enterprise(1, GUANGZHOU)
+        .enterprise(1, TIANHE)
         .enterprise(2, FOSHAN)
         .row(
             "periods",

@@ -101,6 +101,9 @@ fn the_list_and_a_voucher_open_in_a_browser_without_a_complaint() {
     assert!(list.contains("&lt;script&gt;") && !list.contains("<title>x</title>"), "names are text");
     let voucher = browse(&site, "/vouchers/V-1");
     assert_eq!(voucher.matches("data-counted=\"true\"").count(), 6);
+    let door = |name: &str| voucher.split(&format!("data-channel=\"{name}\"")).nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(door("supplier").contains(">7</td>") && door("supplier").contains(">6</td>"), "{}", door("supplier"));
+    assert!(door("gateway").matches(">0</td>").count() == 2, "{}", door("gateway"));
     let hash = site.judge("V-1")["judgement_hash"].as_str().unwrap().to_string();
     assert!(
         voucher.contains(&hash) && voucher.contains("<svg") && voucher.contains("data-rule=\"R36\" data-outcome=\"pass\""),
