@@ -119,7 +119,7 @@ fn fabricated_data_is_told_with_its_figures_and_places_and_honest_data_has_no_fi
     let frozen_at = places.iter().find(|place| place["code"] == "frozen_values").unwrap();
     assert_eq!(frozen_at["blocks"], json!([[0, last]]), "all came today");
     let page = site.get("/vouchers/V-1", "").body;
-    for told in ["疑似数值冻结", "疑似复制", "同一设备同时经两个网关上报", "不同网关登记了同一把公钥", "只集中在申请兑现之前"]
+    for told in ["疑似数值冻结", "疑似复制", "同一设备在同一天经两个网关上报", "不同网关登记了同一把公钥", "只集中在申请兑现之前"]
     {
         assert!(page.contains(told), "{told}");
     }
