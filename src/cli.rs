@@ -235,7 +235,7 @@ fn run_command(cli: Cli) -> Result<bool> {
                 false => runtime.block_on(offline::judge(&load()?, &options)).map(|()| true),
             }
         }
-        Command::Pack { voucher, sequence, out } => runtime.block_on(pack::make(&load()?, &voucher, sequence, out)).map(|()| true),
+        Command::Pack { voucher, sequence, out } => runtime.block_on(pack::make(&load()?, &voucher, sequence, out)),
         Command::Verify { file, keys } => pack::verify(&file, keys.as_deref(), load),
         Command::SpotCheck(SpotCheckArgs { seed, count, period, json }) => {
             let asked = monitor::SpotCheckAsked { seed, period, count };

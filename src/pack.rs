@@ -9,20 +9,27 @@ use store::{PublicKeys, ServiceKeys, Store};
 
 use crate::config::Config;
 
-/// Writes the evidence pack of a result. The service may be running.
-pub async fn make(config: &Config, voucher: &str, sequence: Option<i64>, out: Option<PathBuf>) -> Result<()> {
+/// Writes the evidence pack of a result. The service may be running. Gives whether the result can be proved at all.
+pub async fn make(config: &Config, voucher: &str, sequence: Option<i64>, out: Option<PathBuf>) -> Result<bool> {
     let store = Store::open(&config.path("data.dir")).await?;
     let result = match sequence {
         Some(sequence) => store.result(voucher, sequence).await?,
         None => store.newest_result(voucher).await?,
     };
     let result = result.ok_or_else(|| anyhow!("voucher {voucher:?} has no such result"))?;
-    let pack = make_pack(&store, &result, Clock::system().now()).await?;
+    let made = make_pack(&store, &result, Clock::system().now()).await;
     store.close().await;
+    let pack = match made {
+        Err(error) if error.lasts() => {
+            eprintln!("shangyun: {error}");
+            return Ok(false);
+        }
+        made => made?,
+    };
     let out = out.unwrap_or_else(|| PathBuf::from(file_name(voucher, result.sequence)));
     std::fs::write(&out, &pack).with_context(|| format!("{}", out.display()))?;
     println!("{}  {} bytes", out.display(), pack.len());
-    Ok(())
+    Ok(true)
 }
 
 /// Of a voucher's id only what any file system takes.

@@ -1,4 +1,4 @@
-//! `shangyun spot-check`: the list from stored data, whether or not the service runs.
+//! `shangyun spot-check`: the list from stored data, whether or not the service runs. That it was drawn is written to the audit log.
 
 use anyhow::{Result, bail};
 use monitor::{JudgeError, SpotCheckAsked};
@@ -6,7 +6,7 @@ use policy::spot_check::{SpotCheckList, check_asked};
 use store::Store;
 
 use crate::config::Config;
-use crate::offline::{TRIES, offline_monitor, open_store};
+use crate::offline::{TRIES, actor, offline_monitor, open_store};
 
 pub async fn run(config: &Config, asked: &SpotCheckAsked, json: bool) -> Result<()> {
     if let Err(why) = check_asked(&asked.seed, asked.count) {
@@ -18,6 +18,7 @@ pub async fn run(config: &Config, asked: &SpotCheckAsked, json: bool) -> Result<
         bail!("--period {period}: the register has no such period");
     }
     let list = list(config, &store, asked).await?;
+    store.record_draw(&list, &actor()).await?;
     store.close().await;
     if json {
         println!("{}", serde_json::to_string(&list)?);

@@ -43,6 +43,22 @@ pub enum PackError {
     Store(#[from] StoreError),
 }
 
+impl PackError {
+    /// Whether trying again later gives the same answer: there is no pack of this result.
+    pub fn lasts(&self) -> bool {
+        match self {
+            PackError::Earlier
+            | PackError::NotKept(_)
+            | PackError::Damaged(_)
+            | PackError::Root
+            | PackError::Unprovable(_)
+            | PackError::Result(_)
+            | PackError::Store(StoreError::Unsealed { .. }) => true,
+            PackError::Io(_) | PackError::Stopped | PackError::Log(_) | PackError::Store(_) => false,
+        }
+    }
+}
+
 /// Everything that the result rests on, proved. Reads the log once, up to the newest signed head.
 pub async fn make_pack(store: &Store, stored: &StoredResult, now: DateTime<Utc>) -> Result<Vec<u8>, PackError> {
     let pack = pack_from(store, stored, now, None).await?;

@@ -24,7 +24,7 @@ use wire::identity::Sender;
 use crate::archive::{members, push};
 use crate::facts::Folded;
 use crate::make::{PackError, make_pack, pack_from};
-use crate::seal::{CHUNKS, seal};
+use crate::seal::{COPY, seal};
 use crate::verify_file;
 
 const ENTERPRISE: &str = "91440101231245152Y";
@@ -157,7 +157,7 @@ impl World {
 
     /// The pack with other members, sealed again by the same key.
     fn resealed(&self, pack: &[u8], change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Vec<u8> {
-        let found = members(pack).into_iter().take_while(|member| member.name != CHUNKS);
+        let found = members(pack).into_iter().take_while(|member| member.name != COPY);
         let mut list = found.map(|member| (member.name, pack[member.content].to_vec())).collect();
         change(&mut list);
         let mut data = Vec::new();

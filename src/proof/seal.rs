@@ -1,11 +1,11 @@
 //! The seal at the end of a pack: it proves every byte before it, and tells which byte was changed.
 //!
-//! `chunks.bin` holds, for every 64 bytes of the archive before its own header (the last chunk may be shorter), the first 4 bytes of
-//! their SHA-256. `seal.jws` is a compact JWS whose payload is
-//! `{"bytes":"<16 hex digits>","chunks":"<hex>","sha256":"<hex>"}`: how many bytes stand before the header of `chunks.bin`, the SHA-256
-//! of the member `chunks.bin` with header and padding, and the SHA-256 of those bytes. Its protected header has `typ` `shangyun-pack`.
-//! Two blocks of zeros follow. So all but the seal is proved by its signature, and the seal's own text is determined by the rest but
-//! for its signature.
+//! `copy.bin` holds all bytes of the archive before its own header once more. `chunks.bin` holds, for every 64 of those bytes (the last
+//! chunk may be shorter), the first 4 bytes of their SHA-256: where the two copies differ, it tells which is the one that was sealed.
+//! `seal.jws` is a compact JWS whose payload is `{"bytes":"<16 hex digits>","chunks":"<hex>","sha256":"<hex>"}`: how many bytes stand
+//! before the header of `copy.bin`, the SHA-256 of the member `chunks.bin` with header and padding, and the SHA-256 of those bytes. Its
+//! protected header has `typ` `shangyun-pack`. Two blocks of zeros follow. So all but the seal is proved by its signature, and the seal's
+//! own text is determined by the rest but for its signature.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -15,6 +15,7 @@ use crate::archive::{BLOCK, END, Member, header_at, member_bytes, members, push}
 
 const CHUNK: usize = 64;
 const SHORT: usize = 4;
+pub(crate) const COPY: &str = "copy.bin";
 pub(crate) const CHUNKS: &str = "chunks.bin";
 pub(crate) const SEAL: &str = "seal.jws";
 const TYPE: &str = "shangyun-pack";
@@ -25,7 +26,8 @@ const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 /// What is wrong with the bytes of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// The first byte that is not as it was sealed; `was` where that can be told, else it is one of the next `CHUNK`.
+    /// The first byte that is not as it was sealed; `was` where that can be told, else (its copy was changed too) it is one of the next
+    /// `CHUNK`.
     Changed { at: usize, was: Option<u8>, is: u8 },
     /// It ends there.
     Cut { at: usize },
@@ -33,7 +35,7 @@ pub(crate) enum Broken {
     Appended { at: usize },
     /// The seal is sound but for its key, which is not trusted.
     Key(String),
-    /// Bytes were changed so that no chunk's short hash tells of it.
+    /// Bytes were changed, and so were their copies and short hashes.
     Hidden,
     /// More is wrong with the seal than one byte.
     Seal { at: usize },
@@ -88,6 +90,12 @@ fn short_hash(chunk: &[u8]) -> [u8; SHORT] {
     std::array::from_fn(|i| hash[i])
 }
 
+fn copy_member(data: &[u8]) -> Vec<u8> {
+    let mut member = Vec::new();
+    push(&mut member, COPY, data);
+    member
+}
+
 fn chunks_member(data: &[u8]) -> Vec<u8> {
     let mut member = Vec::new();
     push(&mut member, CHUNKS, &chunks_of(data));
@@ -104,9 +112,10 @@ fn seal_member(text: &str) -> Vec<u8> {
 
 /// Ends an archive with its seal.
 pub(crate) fn seal(mut data: Vec<u8>, keys: &ServiceKeys) -> Vec<u8> {
-    let chunks = chunks_member(&data);
+    let (copy, chunks) = (copy_member(&data), chunks_member(&data));
     let payload = Sealed::of(&data, &chunks).payload();
     let detached = keys.sign_detached(payload.as_bytes(), more_header());
+    data.extend(copy);
     data.extend(chunks);
     data.extend(seal_member(&with_payload(&detached, payload.as_bytes()).unwrap_or_default()));
     data
@@ -145,13 +154,24 @@ fn check_whole(pack: &[u8], keys: &PublicKeys, chars: usize) -> Result<Vec<Membe
     let tail = member_bytes(chars) + END;
     let seal_at = pack.len().checked_sub(tail).filter(|at| at % BLOCK == 0).ok_or(Broken::NoPack)?;
     let data_bytes = data_before(seal_at).ok_or(Broken::NoPack)?;
-    let (data, chunks) = pack[..seal_at].split_at(data_bytes);
+    let (data, behind) = pack[..seal_at].split_at(data_bytes);
+    let (copy, chunks) = behind.split_at(member_bytes(data_bytes));
     let actual = Sealed::of(data, chunks);
     let text_at = seal_at + BLOCK;
     let text = &pack[text_at..text_at + chars];
     let sealed = match verified(text, keys) {
         Ok(sealed) => sealed,
-        Err(error) => return Err(broken_seal(text, text_at, &actual, keys, error)),
+        Err(error) => {
+            let broken = broken_seal(text, text_at, &actual, keys, error);
+            let of_our_form = header_at(pack, data_bytes) == Some((COPY.to_string(), data_bytes));
+            if !of_our_form || !matches!(broken, Broken::Seal { .. }) {
+                return Err(broken);
+            }
+            // Beside the seal something may be changed before it, and that comes first.
+            let unsigned = Sealed { sha256: [0; 32], ..actual };
+            let before = changed_data(data, &copy[BLOCK..], chunks, &unsigned);
+            return Err(if before == Broken::Hidden { broken } else { before });
+        }
     };
     if sealed.bytes != data_bytes {
         return Err(Broken::NoPack);
@@ -159,15 +179,17 @@ fn check_whole(pack: &[u8], keys: &PublicKeys, chars: usize) -> Result<Vec<Membe
     // Of what surrounds the seal's text every byte is known.
     let expected = seal_member(std::str::from_utf8(text).unwrap_or_default());
     let found = &pack[seal_at..];
-    let around = first_difference(&expected, found).map(|at| Broken::Changed { at: seal_at + at, was: Some(expected[at]), is: found[at] });
-    let inside = match (sealed.sha256 == actual.sha256, sealed.chunks == actual.chunks) {
-        (true, true) => None,
-        (true, false) => {
-            let expected = chunks_member(data);
-            first_difference(&expected, chunks).map(|at| Broken::Changed { at: data_bytes + at, was: Some(expected[at]), is: chunks[at] })
-        }
-        (false, _) => Some(changed_data(data, chunks, &sealed)),
+    let differs = |at: usize, expected: &[u8], found: &[u8]| {
+        let changed = |place: usize| Broken::Changed { at: at + place, was: Some(expected[place]), is: found[place] };
+        first_difference(expected, found).map(changed)
     };
+    let inside = if sealed.sha256 == actual.sha256 {
+        let of_chunks = || differs(data_bytes + copy.len(), &chunks_member(data), chunks);
+        differs(data_bytes, &copy_member(data), copy).or_else(of_chunks)
+    } else {
+        Some(changed_data(data, &copy[BLOCK..], chunks, &sealed))
+    };
+    let around = differs(seal_at, &expected, found);
     match inside.or(around) {
         Some(broken) => Err(broken),
         None => Ok(members(data)),
@@ -176,8 +198,8 @@ fn check_whole(pack: &[u8], keys: &PublicKeys, chars: usize) -> Result<Vec<Membe
 
 /// How many bytes stand before the header of `chunks.bin`, when the header of the seal stands there.
 fn data_before(seal_at: usize) -> Option<usize> {
-    // The chunks take a sixteenth, rounded up, and a header: their number of blocks follows from the whole.
-    let bytes_of = |data: usize| data + member_bytes(data.div_ceil(CHUNK) * SHORT);
+    // How long the copy and the chunks' hashes are follows from the data: so the whole tells how long those are.
+    let bytes_of = |data: usize| data + member_bytes(data) + member_bytes(data.div_ceil(CHUNK) * SHORT);
     let (mut low, mut high) = (0, seal_at / BLOCK);
     while low < high {
         let middle = (low + high).div_ceil(2);
@@ -219,28 +241,31 @@ fn broken_seal(text: &[u8], text_at: usize, actual: &Sealed, keys: &PublicKeys, 
     if let JwsError::Key(kid) = error { Broken::Key(kid) } else { Broken::Seal { at: text_at } }
 }
 
-/// The data are not those that were sealed. If the chunks' hashes are, the changed byte is looked for by trying.
-fn changed_data(data: &[u8], chunks: &[u8], sealed: &Sealed) -> Broken {
+/// The data are not those that were sealed: the first chunk that does not fit its short hash is held against its copy.
+fn changed_data(data: &[u8], copy: &[u8], chunks: &[u8], sealed: &Sealed) -> Broken {
+    let hashes_sealed = sealed.chunks[..] == Sha256::digest(chunks)[..];
     let hashes = chunks.get(BLOCK..).unwrap_or_default();
-    let differs = |(chunk, hash): &(&[u8], &[u8])| short_hash(chunk) != **hash;
-    let Some(number) = data.chunks(CHUNK).zip(hashes.chunks(SHORT)).position(|pair| differs(&pair)) else {
-        return Broken::Hidden;
+    let found = data.chunks(CHUNK).zip(copy.chunks(CHUNK)).zip(hashes.chunks(SHORT));
+    let against = |begin: usize, chunk: &[u8], copied: &[u8]| {
+        let changed = |at: usize| Broken::Changed { at: begin + at, was: Some(copied[at]), is: chunk[at] };
+        first_difference(copied, chunk).map(changed)
     };
-    let begin = number * CHUNK;
-    let mut repaired = data.to_vec();
-    for at in begin..(begin + CHUNK).min(data.len()) {
-        for value in (0..=255).filter(|value| *value != data[at]) {
-            repaired[at] = value;
-            let end = (begin + CHUNK).min(data.len());
-            let fits = short_hash(&repaired[begin..end]) == hashes[number * SHORT..][..SHORT];
-            // Four bytes may fit by chance: all of them decide.
-            if fits && Sha256::digest(&repaired)[..] == sealed.sha256 {
-                return Broken::Changed { at, was: Some(value), is: data[at] };
-            }
+    for (number, ((chunk, copied), hash)) in found.enumerate() {
+        let fits = |bytes: &[u8]| short_hash(bytes) == *hash;
+        if fits(chunk) {
+            continue;
         }
-        repaired[at] = data[at];
+        let begin = number * CHUNK;
+        match against(begin, chunk, copied) {
+            Some(changed) if fits(copied) => return changed,
+            // Both copies were changed alike; or the hash alone was, and then another chunk is what was changed.
+            None if !hashes_sealed => {}
+            _ => return Broken::Changed { at: begin, was: None, is: chunk[0] },
+        }
     }
-    Broken::Changed { at: begin, was: None, is: data[begin] }
+    // The hashes were made to fit. The copy may be whole.
+    let whole = Sha256::digest(copy)[..] == sealed.sha256;
+    against(0, data, copy).filter(|_| whole).unwrap_or(Broken::Hidden)
 }
 
 fn first_difference(expected: &[u8], found: &[u8]) -> Option<usize> {
@@ -249,16 +274,116 @@ fn first_difference(expected: &[u8], found: &[u8]) -> Option<usize> {
 
 /// In which member a byte of the pack lies, and at which place within it; `None`: in its header or padding.
 pub(crate) fn place(pack: &[u8], broken: &Broken) -> Option<(String, Option<usize>)> {
-    let (at, mut repaired) = match broken {
-        Broken::Changed { at, was, .. } => (*at, was.map(|was| (*at, was))),
-        Broken::Seal { at } => (*at, None),
+    let at = match broken {
+        Broken::Changed { at, .. } | Broken::Seal { at } => *at,
         _ => return None,
     };
-    let mut pack = pack.to_vec();
-    if let Some((at, was)) = repaired.take() {
-        pack[at] = was;
-    }
-    let member = members(&pack).into_iter().rev().find(|member| member.at <= at)?;
+    let member = listed(pack, broken).into_iter().rev().find(|member| member.at <= at)?;
     let place = (member.content.contains(&at) || member.content.end == at).then(|| at - member.content.start);
     Some((member.name, place))
+}
+
+/// The members of a pack of which one byte is put right, or as its copy lists them where more is wrong.
+fn listed(pack: &[u8], broken: &Broken) -> Vec<Member> {
+    let mut repaired = pack.to_vec();
+    if let Broken::Changed { at, was: Some(was), .. } = broken {
+        repaired[*at] = *was;
+    }
+    let found = members(&repaired);
+    let copy_at = (0..pack.len()).step_by(BLOCK).find(|at| header_at(pack, *at) == Some((COPY.to_string(), *at)));
+    match copy_at {
+        Some(at) if !found.iter().any(|member| member.name == SEAL) => members(pack.get(at + BLOCK..at + BLOCK + at).unwrap_or_default()),
+        _ => found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASHED: usize = 2 * BLOCK;
+
+    struct Case {
+        keys: ServiceKeys,
+        pack: Vec<u8>,
+        data: usize,
+    }
+
+    impl Case {
+        fn new() -> Case {
+            let keys = ServiceKeys::open(tempfile::tempdir().unwrap().path()).unwrap();
+            let mut data = Vec::new();
+            push(&mut data, "a.json", &(0..5000u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+            push(&mut data, "b.json", b"short");
+            Case { data: data.len(), pack: seal(data, &keys), keys }
+        }
+
+        /// With these bytes turned.
+        fn broken(&self, turned: impl IntoIterator<Item = usize>) -> Broken {
+            let mut pack = self.pack.clone();
+            turned.into_iter().for_each(|at| pack[at] ^= 0x55);
+            check(&pack, &self.keys.public()).unwrap_err()
+        }
+
+        fn first(&self, at: usize) -> Broken {
+            Broken::Changed { at, was: Some(self.pack[at]), is: self.pack[at] ^ 0x55 }
+        }
+
+        fn in_copy(&self, at: usize) -> usize {
+            self.data + BLOCK + at
+        }
+
+        fn in_hashes(&self, at: usize) -> usize {
+            self.in_copy(self.data) + BLOCK + at / CHUNK * SHORT
+        }
+    }
+
+    #[test]
+    fn the_first_of_many_changed_bytes_is_named_wherever_the_others_are() {
+        let case = Case::new();
+        assert!(check(&case.pack, &case.keys.public()).is_ok());
+        let (at, far) = (HASHED + 70, HASHED + 4000);
+        let last = case.pack.len() - END - 600;
+        let others: [Vec<usize>; 7] = [
+            vec![],
+            vec![at + 1, at + 2, at + 9],
+            (at..case.data).skip(1).collect(),
+            vec![far, case.in_copy(far)],
+            vec![case.in_copy(HASHED), case.in_hashes(0)],
+            vec![last],
+            vec![case.in_copy(far), case.in_hashes(far), last, last + 1],
+        ];
+        for others in others {
+            let shown = others.iter().take(5).copied().collect::<Vec<_>>();
+            assert_eq!(case.broken(others.into_iter().chain([at])), case.first(at), "and {shown:?}");
+        }
+        assert_eq!(case.broken([case.in_copy(at), case.in_copy(at) + 1]), case.first(case.in_copy(at)));
+        assert_eq!(case.broken([case.in_hashes(at), case.in_hashes(at) + 1]), case.first(case.in_hashes(at)));
+        assert_eq!(case.broken([at, case.in_hashes(at)]), case.first(at), "the copy as a whole is the one that was sealed");
+    }
+
+    #[test]
+    fn a_byte_that_was_changed_in_both_copies_is_told_to_its_chunk_and_with_its_hash_not_at_all() {
+        let case = Case::new();
+        let at = HASHED + 70;
+        let within = Broken::Changed { at: HASHED + 64, was: None, is: case.pack[HASHED + 64] };
+        assert_eq!(case.broken([at, case.in_copy(at)]), within);
+        let mut pack = case.pack.clone();
+        pack[at] ^= 1;
+        let data = pack[..case.data].to_vec();
+        let behind = [copy_member(&data), chunks_member(&data)].concat();
+        pack[case.data..][..behind.len()].copy_from_slice(&behind);
+        assert_eq!(check(&pack, &case.keys.public()), Err(Broken::Hidden));
+    }
+
+    #[test]
+    fn a_damaged_header_does_not_hide_in_which_member_a_byte_lies() {
+        let case = Case::new();
+        let at = case.data - 2 * BLOCK;
+        let broken = case.broken([at, at + 1, at + 150]);
+        assert_eq!(broken, case.first(at));
+        let mut pack = case.pack.clone();
+        [at, at + 1, at + 150].into_iter().for_each(|at| pack[at] ^= 0x55);
+        assert_eq!(place(&pack, &broken), Some(("b.json".to_string(), None)));
+    }
 }

@@ -116,8 +116,8 @@ fn say_broken(pack: &[u8], broken: &Broken) -> Failure {
             format!("the first byte that was changed: offset {at}{}: it was 0x{was:02x} and is 0x{is:02x}", place.1),
         ),
         Broken::Changed { at, was: None, .. } => failure(
-            format!("被改动过：第一处改动在偏移 {at} 起的 64 字节之内{}", place.0),
-            format!("it was changed: the first change lies within the 64 bytes from offset {at}{}", place.1),
+            format!("被改动过：第一处改动在偏移 {at} 起的 64 字节之内{}，包内副本也被改动", place.0),
+            format!("it was changed: the first change lies within the 64 bytes from offset {at}{}; the copy was changed too", place.1),
         ),
         Broken::Cut { at } => failure(format!("文件在偏移 {at} 处被截断"), format!("the file was cut at offset {at}")),
         Broken::Appended { at } => failure(

@@ -26,6 +26,8 @@ pub enum Act {
     TallyRebuilt,
     /// What a spot check found was recorded.
     SpotCheckRecorded,
+    /// A spot-check list was drawn.
+    SpotCheckDrawn,
 }
 
 impl Act {
@@ -39,6 +41,7 @@ impl Act {
             Act::PolicyChanged => "policy_changed",
             Act::TallyRebuilt => "tally_rebuilt",
             Act::SpotCheckRecorded => "spot_check_recorded",
+            Act::SpotCheckDrawn => "spot_check_drawn",
         }
     }
 }

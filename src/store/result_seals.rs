@@ -75,7 +75,7 @@ impl Seal {
     pub(crate) fn of(keys: &ServiceKeys, end: ResultsEnd, result: &StoredResult, grounds: &ResultGrounds) -> Seal {
         let mut header = Map::new();
         header.insert("as_of".into(), json!(grounds.as_of.to_rfc3339_opts(SecondsFormat::Micros, true)));
-        header.insert("chain".into(), json!(format!("sha256:{}", hex::encode(end.chain))));
+        header.insert("chain".into(), shown_chain(end.chain));
         header.insert("position".into(), json!(result.position));
         header.insert("refusals".into(), json!(grounds.refusals));
         Seal { position: result.position, chain: end.chain, jws: keys.sign_detached(result.body.as_bytes(), header) }
@@ -111,6 +111,11 @@ pub(crate) async fn end_before(connection: &mut SqliteConnection, position: i64)
     Ok(end)
 }
 
+/// As it stands in the header of a signature.
+fn shown_chain(chain: Hash) -> Value {
+    json!(format!("sha256:{}", hex::encode(chain)))
+}
+
 fn link(row: &SqliteRow) -> Result<Hash, StoreError> {
     let chain: Vec<u8> = row.try_get("chain")?;
     chain.try_into().map_err(|_| StoreError::stored("result", "its link of the chain is not 32 bytes"))
@@ -122,15 +127,45 @@ impl Store {
         end_before(&mut *self.readers.acquire().await?, i64::MAX).await
     }
 
-    /// The compact JWS over exactly the bytes of a result: signed when it was stored; one of an earlier version now.
+    /// The compact JWS over exactly the bytes of a result: signed when it was stored. One of an earlier version is signed now, if it is
+    /// still what was first signed after it says; one that has lost its signature never is.
     pub async fn result_jws(&self, result: &StoredResult) -> Result<String, StoreError> {
         let detached: Option<String> = sqlx::query_scalar("SELECT jws FROM result_seal WHERE position = ?")
             .bind(result.position)
             .fetch_optional(&self.readers)
             .await?;
         let payload = result.body.as_bytes();
-        let Some(detached) = detached else { return Ok(self.keys().jws(payload)) };
-        with_payload(&detached, payload).ok_or_else(|| StoreError::stored("result", "its signature cannot be read"))
+        match detached {
+            Some(detached) => with_payload(&detached, payload).ok_or_else(|| StoreError::stored("result", "its signature cannot be read")),
+            None if self.stood_before_signing(result).await? => Ok(self.keys().jws(payload)),
+            None => Err(StoreError::Unsealed { voucher: result.voucher.clone(), sequence: result.sequence }),
+        }
+    }
+
+    /// Whether a result is one from before results were signed, unchanged: the chain of the first signed result covers all before it, and
+    /// where there is none, that of the newest signed head.
+    async fn stood_before_signing(&self, result: &StoredResult) -> Result<bool, StoreError> {
+        let keys = self.keys().public();
+        let head = self.newest_head().await?.and_then(|note| SignedHead::read(&note, &keys).ok());
+        let mut connection = self.readers.acquire().await?;
+        let first = sqlx::query(
+            "SELECT position, body, explanation, jws FROM result JOIN result_seal USING (position)
+             WHERE position = (SELECT min(position) FROM result_seal)",
+        );
+        if let Some(row) = first.fetch_optional(&mut *connection).await? {
+            let (position, body, jws): (i64, &str, &str) = (row.try_get("position")?, row.try_get("body")?, row.try_get("jws")?);
+            let end = end_before(&mut connection, position).await?.followed_by(position, body, row.try_get("explanation")?);
+            let signed = with_payload(jws, body.as_bytes()).and_then(|jws| keys.verify_jws(&jws).ok());
+            return Ok(result.position < position && signed.is_some_and(|jws| jws.header.get("chain") == Some(&shown_chain(end.chain))));
+        }
+        match head.and_then(|head| head.results) {
+            Some(signed) => {
+                let end = end_before(&mut connection, signed.position.cast_signed() + 1).await?;
+                Ok(result.position <= signed.position.cast_signed() && end == signed)
+            }
+            // Nothing was signed since.
+            None => Ok(true),
+        }
     }
 
     /// Holds every stored result against its signature, the chain, and what signed heads say of the results.
@@ -220,13 +255,14 @@ impl Walk<'_> {
         let stored = link(row)?;
         self.end.chain = stored;
         let verified = with_payload(&jws, body.as_bytes()).ok_or(JwsError::Form).and_then(|jws| self.keys.verify_jws(&jws));
-        let signed_chain = json!(format!("sha256:{}", hex::encode(stored)));
         Ok(match verified {
             Err(error) => Some(format!("was changed, or its signature was: {error}")),
             Ok(_) if !row_fits => Some("stands under another voucher, number or verdict than it says".into()),
             Ok(_) if !follows => Some("does not follow the one before of its voucher".into()),
             Ok(jws) if jws.header.get("position") != Some(&json!(position)) => Some("was moved".into()),
-            Ok(jws) if jws.header.get("chain") != Some(&signed_chain) => Some("has a link of the chain that it was not signed with".into()),
+            Ok(jws) if jws.header.get("chain") != Some(&shown_chain(stored)) => {
+                Some("has a link of the chain that it was not signed with".into())
+            }
             Ok(_) if reckoned.chain != stored => {
                 Some("does not follow what stands before it: that, or what its page shows, was changed".into())
             }
@@ -270,7 +306,7 @@ mod tests {
     }
 
     /// Somebody who can write to the database may also remove what guards it.
-    async fn tamper(store: &Store, statement: &'static str) {
+    async fn tamper(store: &Store, statement: impl sqlx::SqlSafeStr) {
         for trigger in ["result_unchanged", "result_kept", "result_follows"] {
             store.writer.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DROP TRIGGER IF EXISTS {trigger}")))).await.unwrap();
         }
@@ -335,8 +371,45 @@ mod tests {
         let jws = store.result_jws(&result).await.unwrap();
         assert_eq!(store.keys().public().verify_jws(&jws).unwrap().payload, result.body.as_bytes());
         store.add_results(vec![new("A", 5)]).await.unwrap();
+        assert_eq!(store.result_jws(&result).await.unwrap(), jws, "the chain of the first signed result covers it");
         assert_eq!(findings(&store, &[]).await, []);
         tamper(&store, "UPDATE result SET explanation = '[]' WHERE position = 2").await;
         assert_eq!(findings(&store, &[]).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_result_that_has_lost_its_signature_gets_no_other() {
+        let edit = "UPDATE result SET body = replace(body, 'met', 'not_met') WHERE position = 6";
+        let older = "DELETE FROM result_seal WHERE position <= 6";
+        // What is done, and whether a head of all seven results is at hand.
+        let cases = [
+            ("DELETE FROM result_seal WHERE position = 6".to_string(), false),
+            (format!("{older}; {edit}"), false),
+            ("DELETE FROM result_seal WHERE position >= 6".to_string(), false),
+            (format!("DELETE FROM result_seal; {edit}"), true),
+            (format!("{older}; UPDATE result_seal SET jws = replace(jws, '..', 'A..')"), false),
+        ];
+        for (done, head) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, heads) = case(dir.path()).await;
+            if head {
+                store.put_head(&heads[1]).await.unwrap();
+            }
+            tamper(&store, sqlx::AssertSqlSafe(done.clone())).await;
+            let result = store.result("A", 4).await.unwrap().unwrap();
+            let refused = store.result_jws(&result).await;
+            assert!(matches!(&refused, Err(StoreError::Unsealed { sequence: 4, .. })), "{done}: {refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_head_of_an_earlier_versions_results_covers_is_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, heads) = case(dir.path()).await;
+        store.put_head(&heads[0]).await.unwrap();
+        tamper(&store, "DELETE FROM result_seal").await;
+        assert!(store.result_jws(&store.result("A", 3).await.unwrap().unwrap()).await.is_ok());
+        let behind = store.result_jws(&store.result("A", 4).await.unwrap().unwrap()).await;
+        assert!(matches!(behind, Err(StoreError::Unsealed { .. })), "stored after the head, so it was signed");
     }
 }

@@ -1,8 +1,10 @@
-//! Outcomes of spot checks: append-only; a correction is a row of its own that names the one whose place it takes.
+//! Outcomes of spot checks: append-only; a correction is a row of its own that names the one whose place it takes. And which lists were
+//! drawn, in the audit log.
 
 use policy::calendar::{Day, read_day};
 use policy::credit::OutcomeRow;
 use policy::reasons::SpotOutcome;
+use policy::spot_check::SpotCheckList;
 use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -75,6 +77,27 @@ impl Store {
         Ok(Ok(added))
     }
 
+    /// Writes down, durably and once, that a list was drawn, so that no seeds can be tried unseen until a list suits.
+    pub async fn record_draw(&self, list: &SpotCheckList, actor: &Actor) -> Result<(), StoreError> {
+        let subject = list.period.as_ref().map_or_else(|| "spot-checks/all".to_string(), |period| format!("spot-checks/period/{period}"));
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let known = sqlx::query(
+            "SELECT 1 FROM audit WHERE subject = ?1 AND act = ?2 AND json_extract(CAST(body AS TEXT), '$.detail.seed') = ?3
+             AND json_extract(CAST(body AS TEXT), '$.detail.count') = ?4
+             AND json_extract(CAST(body AS TEXT), '$.detail.candidates_hash') = ?5",
+        );
+        let known = known.bind(&subject).bind(Act::SpotCheckDrawn.as_str()).bind(&list.seed).bind(list.count.cast_signed());
+        if known.bind(&list.candidates_hash).fetch_optional(&mut *transaction).await?.is_some() {
+            return Ok(());
+        }
+        let drawn: Vec<&str> = list.places.iter().map(|place| place.candidate.voucher.as_str()).collect();
+        let detail = json!({
+            "seed": list.seed, "period": list.period, "count": list.count, "candidates_hash": list.candidates_hash, "vouchers": drawn,
+        });
+        put_audit(&mut transaction, actor, [AuditDraft::of(Act::SpotCheckDrawn, subject, detail)]).await?;
+        Ok(transaction.commit().await?)
+    }
+
     /// All outcomes, in order of their numbers; of one voucher if it is named.
     pub async fn outcomes(&self, voucher: Option<&str>) -> Result<Vec<OutcomeRow>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM spot_check_outcome WHERE ?1 IS NULL OR voucher = ?1 ORDER BY number");
@@ -134,6 +157,23 @@ mod tests {
         assert_eq!(second.note, "现场无此设备");
         let (acts, _) = store.audit_entries(0, Some("vouchers/V-1")).await.unwrap();
         assert_eq!(acts.len(), 2, "an act for each outcome that was added, and for no other");
+    }
+
+    #[tokio::test]
+    async fn a_list_is_written_down_once_and_another_seed_or_period_or_count_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let list = |seed: &str, period: Option<&str>, count| policy::spot_check::select(seed, period, count, 0.into(), Vec::new());
+        for list in [list("s", None, 1), list("s", None, 1), list("t", None, 1), list("s", Some("2019"), 1), list("s", Some("2019"), 2)] {
+            store.record_draw(&list, &actor()).await.unwrap();
+        }
+        let drawn = |entries: Vec<crate::audit::AuditEntry>| {
+            entries.iter().map(|entry| (entry.entry["detail"]["seed"].clone(), entry.entry["detail"]["count"].clone())).collect::<Vec<_>>()
+        };
+        let (all, _) = store.audit_entries(0, Some("spot-checks/all")).await.unwrap();
+        assert_eq!(drawn(all), [(json!("s"), json!(1)), (json!("t"), json!(1))]);
+        let (of_period, _) = store.audit_entries(0, Some("spot-checks/period/2019")).await.unwrap();
+        assert_eq!(drawn(of_period), [(json!("s"), json!(1)), (json!("s"), json!(2))]);
     }
 
     #[tokio::test]

@@ -58,6 +58,8 @@ pub enum StoreError {
     Keys(#[from] KeyError),
     #[error("stored facts: {0}")]
     Facts(#[from] tally::DecodeError),
+    #[error("result {sequence} of voucher {voucher} has lost its signature, and is given no other (shangyun log verify says more)")]
+    Unsealed { voucher: String, sequence: i64 },
     #[error("stored {what}: {detail}")]
     Stored { what: &'static str, detail: String },
 }

@@ -87,11 +87,17 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
-        if let StoreError::Full = error {
-            return Problem::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string());
+        match error {
+            StoreError::Full => Problem::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
+            StoreError::Unsealed { .. } => {
+                tracing::error!(%error, "a result cannot be proved");
+                Problem::conflict(error.to_string())
+            }
+            error => {
+                tracing::error!(%error, "a request could not be answered");
+                Problem::unavailable("the store cannot be read or written now")
+            }
         }
-        tracing::error!(%error, "a request could not be answered");
-        Problem::unavailable("the store cannot be read or written now")
     }
 }
 

@@ -70,6 +70,15 @@ impl Caller {
         Err(Problem::forbidden(format!("a key of role {} may not do this; {} may", self.0.role.as_str(), allowed.join(" or "))))
     }
 
+    /// Lets only those on who see the whole province: an admin, or the redemption platform without a scope.
+    pub fn must_see_all(&self) -> Result<(), Problem> {
+        self.must_be(&[KeyRole::Admin, KeyRole::Platform])?;
+        match (self.role(), self.scope()) {
+            (KeyRole::Platform, Some(_)) => Err(Problem::forbidden("this is about the whole province: a key without a scope may read it")),
+            _ => Ok(()),
+        }
+    }
+
     /// Who acts, for the audit log.
     pub fn actor(&self, state: &WebParts) -> Actor {
         Actor::new(format!("key:{}:{}", self.0.role.as_str(), self.0.name), state.clock.now())

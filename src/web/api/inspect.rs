@@ -31,7 +31,7 @@ impl WeekQuery {
     /// The week asked for, else the last whole one; nothing is known of one that has not begun.
     pub fn read(&self, state: &WebState) -> Result<Week, Problem> {
         let this = Week::of(day_of(state.clock.now()));
-        let Some(text) = &self.week else { return Ok(this.before(1)) };
+        let Some(text) = self.week.as_ref().filter(|text| !text.is_empty()) else { return Ok(this.before(1)) };
         let week = Week::read(text).ok_or_else(|| Problem::bad_request(format!("week {text:?} is no ISO week such as 2019-W45")))?;
         if week > this {
             return Err(Problem::bad_request(format!("week {week} has not begun")));
@@ -41,7 +41,7 @@ impl WeekQuery {
 }
 
 pub async fn quality_of_all(State(state): State<WebState>, caller: Caller, Query(query): Query<WeekQuery>) -> Result<Json<Value>, Problem> {
-    whole_province(&caller)?;
+    caller.must_see_all()?;
     let week = query.read(&state)?;
     let all = state.monitor.quality(&[week], None).await?;
     let register = state.register.register();
@@ -91,13 +91,13 @@ pub async fn credit(State(state): State<WebState>, caller: Caller, Path(id): Pat
 
 #[derive(Deserialize)]
 pub struct SpotCheckQuery {
-    seed: String,
-    count: u64,
-    period: Option<String>,
+    pub seed: String,
+    pub count: u64,
+    pub period: Option<String>,
 }
 
 impl SpotCheckQuery {
-    fn asked(self, register: &Register) -> Result<SpotCheckAsked, Problem> {
+    pub fn asked(self, register: &Register) -> Result<SpotCheckAsked, Problem> {
         let SpotCheckQuery { seed, count, period } = self;
         let period = period.filter(|period| !period.is_empty());
         check_asked(&seed, count).map_err(Problem::bad_request)?;
@@ -113,10 +113,12 @@ pub async fn spot_checks(
     caller: Caller,
     Query(query): Query<SpotCheckQuery>,
 ) -> Result<Json<Value>, Problem> {
-    whole_province(&caller)?;
+    caller.must_see_all()?;
     state.register.refresh().await?;
     let asked = query.asked(&state.register.register())?;
-    let mut list = json!(state.monitor.spot_checks(&asked).await?);
+    let drawn = state.monitor.spot_checks(&asked).await?;
+    state.store.record_draw(&drawn, &caller.actor(&state)).await?;
+    let mut list = json!(drawn);
     let rulebook = state.monitor.inspection_rulebook();
     list["rulebook"] = json!({ "id": rulebook.id, "hash": rulebook.hash() });
     list["as_of"] = json!(show_instant(state.clock.now()));
@@ -124,7 +126,7 @@ pub async fn spot_checks(
 }
 
 pub async fn outcomes(State(state): State<WebState>, caller: Caller, Path(voucher): Path<String>) -> Result<Json<Value>, Problem> {
-    whole_province(&caller)?;
+    caller.must_see_all()?;
     vouchers::visible(&state, &caller, &voucher).await?;
     Ok(Json(json!({ "items": state.store.outcomes(Some(&voucher)).await? })))
 }
@@ -155,19 +157,10 @@ fn refused(faults: Vec<OutcomeFault>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).member("faults", json!(faults))
 }
 
-/// Inspections are the province's: an admin, or the redemption platform without a scope.
-fn whole_province(caller: &Caller) -> Result<(), Problem> {
-    caller.must_be(&[KeyRole::Admin, KeyRole::Platform])?;
-    match (caller.role(), caller.scope()) {
-        (KeyRole::Platform, Some(_)) => Err(Problem::forbidden("a key of one city does not see what spans the province")),
-        _ => Ok(()),
-    }
-}
-
 /// The register, if the supplier is in it and the caller may see its record.
 async fn visible(state: &WebState, caller: &Caller, supplier: &str) -> Result<Arc<Register>, Problem> {
     if caller.role() != KeyRole::Supplier {
-        whole_province(caller)?;
+        caller.must_see_all()?;
     }
     state.register.refresh().await?;
     let register = state.register.register();

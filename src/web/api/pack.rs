@@ -11,7 +11,8 @@ use super::vouchers::visible;
 use crate::problem::{Path, Problem, Query};
 use crate::state::{Caller, WebState};
 
-/// The pack of the newest result, or of the one asked for. One is made at a time: each reads the evidence log once.
+/// The pack of the newest result, or of the one asked for. It holds rows of other enterprises too where they bear on the result: not for
+/// those who see one city alone. One is made at a time: each reads the evidence log once.
 pub async fn pack(
     State(state): State<WebState>,
     caller: Caller,
@@ -20,6 +21,7 @@ pub async fn pack(
 ) -> Result<impl IntoResponse, Problem> {
     caller.must_be(&[KeyRole::Admin, KeyRole::Platform])?;
     visible(&state, &caller, &id).await?;
+    caller.must_see_all()?;
     let result = wanted(&state, &id, &which).await?;
     let _one_at_a_time = state.packing.lock().await;
     let pack = make_pack(&state.store, &result, state.clock.now()).await?;
@@ -30,10 +32,9 @@ impl From<PackError> for Problem {
     fn from(error: PackError) -> Problem {
         match error {
             PackError::Store(error) => error.into(),
-            PackError::Earlier => Problem::conflict(error.to_string()),
             error => {
                 tracing::error!(%error, "an evidence pack cannot be made");
-                Problem::unavailable(error.to_string())
+                if error.lasts() { Problem::conflict(error.to_string()) } else { Problem::unavailable(error.to_string()) }
             }
         }
     }
