@@ -164,6 +164,21 @@ fn the_list_is_the_same_by_the_service_and_by_the_command_and_says_why() {
     assert_eq!((vouchers(&of_period), &of_period["period"]), (vec!["V-3"], &json!("2019-2")));
     let text = stdout(&shangyun(&site.dir(), &["spot-check", "--seed", "s", "--count", "1", "--period", "2019-2"]));
     assert!(text.contains("V-3") && text.contains("随机抽取"), "{text}");
+    // Nobody can try seeds unseen: what was drawn, by whom, is in the audit log, each list once.
+    site.get("/spot-checks?seed=again&count=3&period=", "");
+    let acts = get(&site, "/api/v1/audit?subject=spot-checks/", &site.admin)["items"].as_array().unwrap().clone();
+    let drawn: Vec<_> =
+        acts.iter().map(|act| (act["act"].as_str().unwrap(), act["subject"].as_str().unwrap(), &act["detail"]["seed"])).collect();
+    let (all, period) = ("spot-checks/all", "spot-checks/period/2019-2");
+    let act = "spot_check_drawn";
+    assert_eq!(
+        drawn,
+        [(act, all, &json!("种子")), (act, period, &json!("s")), (act, period, &json!("s")), (act, all, &json!("again"))],
+        "the second of the period has one place"
+    );
+    assert_eq!(acts[0]["detail"]["vouchers"], json!(["V-2", "V-3", "V-1"]));
+    assert_eq!((&acts[0]["who"], &acts[3]["who"]), (&json!("key:admin:test"), &json!("page:loopback")));
+    assert!(acts[2]["who"].as_str().unwrap().starts_with("command:"), "{}", acts[2]);
     for wrong in [&["--seed", "", "--count", "1"][..], &["--seed", "s", "--count", "0"], &["--seed", "s", "--count", "1", "--period", "x"]]
     {
         let args: Vec<&str> = ["spot-check"].into_iter().chain(wrong.iter().copied()).collect();
@@ -243,7 +258,7 @@ fn the_pages_show_the_week_the_credit_and_the_list() {
     let week = last_week();
     let quality = page(&format!("/quality?week={week}"));
     assert_eq!(quality.matches("data-supplier=").count(), 3);
-    assert!(quality.contains(&week.to_string()) && quality.contains("0.0000") && quality.contains("href=\"/suppliers/S-1/credit\""));
+    assert!(quality.contains(&week.to_string()) && quality.contains("0.00%") && quality.contains("href=\"/suppliers/S-1/credit\""));
     let credit = page("/suppliers/S-2/credit");
     assert!(credit.contains("对服务券 V-3 的抽查：有出入") && credit.contains("credit_deviating_points"), "{credit}");
     assert!(!page("/spot-checks").contains("data-voucher"));
@@ -254,4 +269,40 @@ fn the_pages_show_the_week_the_credit_and_the_list() {
     assert_eq!(site.get("/quality?week=2019", "").status, 400);
     assert_eq!(site.get("/suppliers/S-404/credit", "").status, 404);
     assert!(page("/vouchers").contains("href=\"/quality\""));
+    assert!(list.contains("href=\"/spot-checks/V%2D3\""), "{list}");
+}
+
+#[test]
+fn an_outcome_is_recorded_by_a_plain_form_of_our_own_page() {
+    let site = Site::new(register().file());
+    let today = day_of(Utc::now()).to_string();
+    let page = site.get("/spot-checks/V-3", "");
+    for part in ["method=\"post\"", "action=\"/spot-checks/V%2D3\"", "value=\"deviating\"", "name=\"on\"", "name=\"note\"", &today] {
+        assert!(page.status == 200 && page.body.contains(part), "{part}: {}", page.body);
+    }
+    let url = format!("{}/spot-checks/V-3", site.service.http);
+    let send = |body: &str, from: &str| {
+        http::post(&url, "", body.as_bytes(), &[("Content-Type", "application/x-www-form-urlencoded"), ("Sec-Fetch-Site", from)])
+    };
+    let sound = format!("outcome=deviating&on={today}&note=%E5%B0%91+1+%E5%8F%B0%0D%0A%E5%85%B6%E4%BD%99%E5%B1%9E%E5%AE%9E&corrects=");
+    assert_eq!(send(&sound, "cross-site").status, 403);
+    let faulty = send(&format!("outcome=&on={today}&note=%3Cb%3E"), "same-origin");
+    assert_eq!(faulty.status, 422);
+    assert!(faulty.body.contains("结论应为") && !faulty.body.contains("<b>") && !faulty.body.contains("情况说明应为"), "{}", faulty.body);
+    assert_eq!(get(&site, "/api/v1/spot-checks/V-3/outcomes", &site.admin)["items"], json!([]), "nothing was recorded");
+    let answer = send(&sound, "same-origin");
+    assert_eq!((answer.status, answer.header("location")), (303, "/spot-checks/V%2D3"));
+    let kept = get(&site, "/api/v1/spot-checks/V-3/outcomes", &site.admin)["items"][0].clone();
+    assert_eq!(
+        (&kept["outcome"], &kept["note"], &kept["recorded_by"]),
+        (&json!("deviating"), &json!("少 1 台\n其余属实"), &json!("page:loopback"))
+    );
+    let correction = format!("outcome=confirmed&on={today}&note=x&corrects={}", kept["number"]);
+    assert_eq!(send(&correction, "same-origin").status, 303);
+    let shown = site.get("/spot-checks/V-3", "").body;
+    assert!(shown.contains("已被更正") && shown.contains("data-outcome=\"confirmed\""), "{shown}");
+    assert_eq!(send(&correction, "same-origin").status, 422, "corrected already");
+    let acts = get(&site, "/api/v1/audit?subject=vouchers/V-3", &site.admin)["items"].as_array().unwrap().clone();
+    assert_eq!(acts.iter().filter(|act| act["act"] == "spot_check_recorded").count(), 2);
+    assert_eq!(site.get("/spot-checks/V-404", "").status, 404);
 }

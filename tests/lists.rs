@@ -4,9 +4,11 @@
 #[allow(dead_code)]
 mod support;
 
+use std::process::Command;
+
 use serde_json::{Value, json};
-use support::Site;
 use support::register::{FOSHAN, GUANGZHOU, Register, credit_code};
+use support::{SHANGYUN, Service, Site, http, shangyun, stdout};
 
 /// A district of Guangzhou: what is Guangzhou's is its, too.
 const TIANHE: &str = "440106";
@@ -88,4 +90,43 @@ fn queues_public_list_pilots_and_counters_are_read_within_ones_scope() {
     let counters = site.get("/api/v1/counters", &all).json();
     assert_eq!(counters["enterprises"], json!({"with_voucher": 2, "paid": 0, "wanted": 10000}));
     assert_eq!(counters["suppliers"], json!({"registered": 1, "with_voucher": 1, "wanted": 200}));
+}
+
+/// What each earlier voucher takes is reckoned under its own rulebook (R26), in the lists as in the judgement.
+#[test]
+fn lists_show_the_amount_that_judging_has_also_across_rulebooks() {
+    let mut register = Register::new().supplier("S-1").product("P-1", "S-1", 1, "A").enterprise(1, GUANGZHOU).row(
+        "periods",
+        json!({"id": "2019", "claim_from": "2019-07-01T10:00:00+08:00", "claim_to": "2019-12-31T17:00:00+08:00",
+                "redeem_from": "2019-09-01T10:00:00+08:00", "redeem_to": "2020-03-31T17:00:00+08:00"}),
+    );
+    let applied = |at: &str| json!({"applied_at": at, "redeem_at": "2019-11-05T09:00:00+08:00", "status": "approved"});
+    register = voucher(register, "V-1", 1, applied("2019-07-02T09:00:00+08:00"));
+    register = voucher(register, "V-2", 1, applied("2019-10-02T09:00:00+08:00"));
+    let dir = tempfile::tempdir().unwrap();
+    let text = include_str!("../config/rulebook-2019.toml");
+    let later = text
+        .replace("id = \"gd-2019\"", "id = \"gd-later\"")
+        .replace("valid_from = \"2018-03-20\"", "valid_from = \"2019-09-01\"")
+        .replace("rate_a = \"0.8\"", "rate_a = \"0.5\"")
+        .replace("enterprise_cap = \"300000.00\"", "enterprise_cap = \"10000.00\"");
+    let put = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name)
+    };
+    let paths = [put("first.toml", text), put("later.toml", &later)];
+    let config = put("shangyun.toml", &format!("[rulebook]\nfile = {paths:?}\n"));
+    let data = dir.path().join("data");
+    let service = Service::start_by(Command::new(SHANGYUN).arg("--config").arg(config), &data, &[]);
+    let key = stdout(&shangyun(&data, &["key", "create", "--role", "admin", "--name", "test"])).trim().to_string();
+    let url = |path: &str| format!("{}{path}", service.http);
+    let taken = http::post(&url("/api/v1/register"), &key, register.file().to_string().as_bytes(), &[]);
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    let judge = |id: &str| http::post(&url(&format!("/api/v1/vouchers/{id}/judge")), &key, b"", &[]).json();
+    let judged = ["V-1", "V-2"].map(|id| judge(id)["amount"]["computed"].as_str().unwrap().to_string());
+    assert_eq!(judged, ["8000.00", "2000.00"], "the cap of 10,000 less the 8,000 of the first rulebook");
+    for path in ["/api/v1/queue?kind=claim&period=2019", "/api/v1/queue?kind=redemption&period=2019", "/api/v1/publicity?period=2019"] {
+        let list = http::get(&url(path), &key).json();
+        assert_eq!((column(&list, "voucher"), column(&list, "amount")), (vec!["V-1".into(), "V-2".into()], judged.to_vec()), "{list}");
+    }
 }

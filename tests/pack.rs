@@ -117,6 +117,10 @@ fn a_pack_of_devices_and_one_of_usage_are_recomputed_and_say_the_verdict() {
     assert_eq!(site.get("/api/v1/vouchers/V-9/pack", &site.admin).status, 404);
     let elsewhere = site.key("platform", Some("440300"));
     assert_eq!(site.get("/api/v1/vouchers/V-1/pack", &elsewhere).status, 404);
+    let own_city = site.key("platform", Some(GUANGZHOU));
+    assert_eq!(site.get("/api/v1/vouchers/V-1/result", &own_city).status, 200);
+    assert_eq!(site.get("/api/v1/vouchers/V-1/pack", &own_city).status, 403, "rows of other cities may be in it");
+    assert_eq!(site.get("/api/v1/vouchers/V-1/pack", &site.key("platform", None)).status, 200);
 }
 
 /// The records of a pack, unpacked.
@@ -188,11 +192,20 @@ fn what_was_cut_appended_swapped_or_sealed_by_another_key_is_not_verified_and_sa
     let swapped = [&pack[second..third], &pack[..second], &pack[third..]].concat();
     let (good, text) = files.verify(&swapped);
     assert!(!good && text.contains("it was changed"), "{text}");
-    // More than one byte: the place is told to 64 bytes.
+    // More than one byte, here and there: the first is named.
     let mut several = pack.clone();
-    several[5000..5010].fill(7);
+    several[5000..5010].iter_mut().for_each(|byte| *byte ^= 7);
+    several[6000] ^= 7;
+    let near_the_end = pack.len() - 5000;
+    several[near_the_end] ^= 7;
     let (good, text) = files.verify(&several);
-    assert!(!good && text.contains("within the 64 bytes from offset 4992"), "{text}");
+    assert!(!good && text.contains("offset 5000, byte"), "{text}");
+    // Another verdict of the same length, wherever it stands.
+    let mut edited = pack.clone();
+    let at = pack.windows(10).position(|bytes| bytes == b"\"verdict\":").unwrap() + 11;
+    edited[at..at + 3].copy_from_slice(b"yes");
+    let (good, text) = files.verify(&edited);
+    assert!(!good && text.contains(&format!("offset {at}, byte")) && text.contains("of the member result.json"), "{text}");
     // Another service's pack, and this one's with the other's keys.
     let other = Site::new(register().file());
     other.judge("V-1");
@@ -333,4 +346,39 @@ fn blocks_of_an_older_log_are_carried_whole_beside_newer_ones() {
     assert!(has("SYB1") && has("SYB2") && has(&credit_code(2)), "whole blocks hold others' reports too");
     let (_dir, data) = site.stop();
     assert!(shangyun(&data, &["log", "verify"]).status.success());
+}
+
+/// Somebody who can write to the database may also remove what guards it.
+fn tamper(site: &Site, statements: &str) {
+    let script = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\ndb.executescript(sys.argv[2])\ndb.commit()";
+    let output = Command::new(python()).args(["-c", script]).arg(site.dir().join("shangyun.db")).arg(statements).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_result_whose_signature_was_removed_is_never_signed_again_and_gives_no_pack() {
+    let site = site();
+    site.judge("V-2");
+    site.judge("V-1");
+    let files = Files::of(&site);
+    tamper(
+        &site,
+        "DROP TRIGGER result_unchanged; UPDATE result SET body = replace(body, '\"met\"', '\"not_met\"') WHERE voucher = 'V-1';
+         DELETE FROM result_seal WHERE position = (SELECT position FROM result WHERE voucher = 'V-1')",
+    );
+    for path in ["result.jws", "pack"] {
+        let answer = site.get(&format!("/api/v1/vouchers/V-1/{path}"), &site.admin);
+        assert_eq!((answer.status, answer.header("retry-after")), (409, ""), "{}", answer.body);
+        assert!(answer.body.contains("has lost its signature"), "{}", answer.body);
+    }
+    let out = site.scratch().join("none.tar");
+    let refused = shangyun(&site.dir(), &["pack", "--voucher", "V-1", "--out", out.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "the answer is no");
+    assert!(stderr(&refused).contains("has lost its signature") && !out.exists(), "{}", stderr(&refused));
+    let page = site.get("/vouchers/V-1/results/1/result.jws", "");
+    assert!(page.status == 409 && page.body.contains("无法证明"), "{}", page.body);
+    assert!(!shangyun(&site.dir(), &["log", "verify"]).status.success());
+    // Others are as they were.
+    let jws = site.get("/api/v1/vouchers/V-2/result.jws", &site.admin).body;
+    assert!(verified(&verify(&files.put("v2.jws", jws.as_bytes()), &files.keys)).0);
 }

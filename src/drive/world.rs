@@ -242,6 +242,7 @@ fn register(
 ) -> Value {
     let today = shanghai_day(now);
     let day = |days_ago: u64| today.checked_sub_days(Days::new(days_ago)).unwrap_or(today);
+    let period = today.year().to_string();
     let product = |id: &str, supplier: &str, name: &str, class: &str, row: u8, function_modules: &[&str]| json!({ "id": id, "supplier": supplier, "name": name, "class": class, "row": row, "function_modules": function_modules });
     let devices: Vec<Value> = vouchers
         .iter()
@@ -273,8 +274,13 @@ fn register(
             "contract_no": format!("HT-{}", voucher.id), "contract_signed_on": day(75),
             "contract_total": voucher.contract_amount, "contract_amount": voucher.contract_amount,
             "contract_modules": voucher.function_modules, "applied_at": format!("{}T09:00:00+08:00", day(60)),
-            "cost_lines": [{ "kind": "软件", "amount": voucher.contract_amount }],
+            "cost_lines": [{ "kind": "软件", "amount": voucher.contract_amount }], "period": period,
         })).collect::<Vec<_>>(),
+        "periods": [{
+            "id": period, "announced_at": format!("{}T09:00:00+08:00", day(100)),
+            "claim_from": format!("{}T09:00:00+08:00", day(90)), "claim_to": format!("{}T17:00:00+08:00", day(20)),
+            "redeem_from": format!("{}T09:00:00+08:00", day(30)), "redeem_to": format!("{}T17:00:00+08:00", today + Days::new(10)),
+        }],
         "devices": devices,
         "gateways": gateways.iter().map(|g| json!({ "id": g.id, "enterprise": g.enterprise, "token": g.token })).collect::<Vec<_>>(),
         "lines": carrier.iter().map(|plan| json!({

@@ -241,15 +241,19 @@ fn broken_seal(text: &[u8], text_at: usize, actual: &Sealed, keys: &PublicKeys, 
     if let JwsError::Key(kid) = error { Broken::Key(kid) } else { Broken::Seal { at: text_at } }
 }
 
-/// The data are not those that were sealed: the first chunk that does not fit its short hash is held against its copy.
+/// The data are not those that were sealed, and are held against their copy; where that was changed too, chunk by chunk, the short hash
+/// telling which of the two is the one that was sealed.
 fn changed_data(data: &[u8], copy: &[u8], chunks: &[u8], sealed: &Sealed) -> Broken {
-    let hashes_sealed = sealed.chunks[..] == Sha256::digest(chunks)[..];
-    let hashes = chunks.get(BLOCK..).unwrap_or_default();
-    let found = data.chunks(CHUNK).zip(copy.chunks(CHUNK)).zip(hashes.chunks(SHORT));
     let against = |begin: usize, chunk: &[u8], copied: &[u8]| {
         let changed = |at: usize| Broken::Changed { at: begin + at, was: Some(copied[at]), is: chunk[at] };
         first_difference(copied, chunk).map(changed)
     };
+    if Sha256::digest(copy)[..] == sealed.sha256 {
+        return against(0, data, copy).unwrap_or(Broken::Hidden);
+    }
+    let hashes_sealed = sealed.chunks[..] == Sha256::digest(chunks)[..];
+    let hashes = chunks.get(BLOCK..).unwrap_or_default();
+    let found = data.chunks(CHUNK).zip(copy.chunks(CHUNK)).zip(hashes.chunks(SHORT));
     for (number, ((chunk, copied), hash)) in found.enumerate() {
         let fits = |bytes: &[u8]| short_hash(bytes) == *hash;
         if fits(chunk) {
@@ -263,9 +267,7 @@ fn changed_data(data: &[u8], copy: &[u8], chunks: &[u8], sealed: &Sealed) -> Bro
             _ => return Broken::Changed { at: begin, was: None, is: chunk[0] },
         }
     }
-    // The hashes were made to fit. The copy may be whole.
-    let whole = Sha256::digest(copy)[..] == sealed.sha256;
-    against(0, data, copy).filter(|_| whole).unwrap_or(Broken::Hidden)
+    Broken::Hidden
 }
 
 fn first_difference(expected: &[u8], found: &[u8]) -> Option<usize> {

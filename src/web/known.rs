@@ -26,6 +26,6 @@ impl Known {
     }
 }
 
-fn read<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
+pub fn read<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
     serde_json::from_str(json).map_err(|error| StoreError::Stored { what: "result", detail: error.to_string() })
 }

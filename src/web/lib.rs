@@ -14,5 +14,5 @@ mod state;
 
 pub use admin::admin_router;
 pub use limits::RequestLimits;
-pub use routes::{API_ROUTES, router};
+pub use routes::router;
 pub use state::{WebParts, WebState};

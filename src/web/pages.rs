@@ -3,6 +3,7 @@
 mod evidence_text;
 pub mod inspect;
 pub mod list;
+pub mod outcomes;
 pub mod outlooks;
 pub mod voucher;
 
@@ -11,6 +12,8 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
+
+use store::Actor;
 
 use crate::problem::Problem;
 use crate::state::WebState;
@@ -58,6 +61,11 @@ impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         match self.0.status() {
             StatusCode::NOT_FOUND => not_found("没有这张服务券。请检查编号，或返回列表查找。"),
+            StatusCode::CONFLICT => message_page(
+                StatusCode::CONFLICT,
+                "无法证明",
+                "这条结果的签名已不在库中，本系统不会为它另签。请联系系统管理员用 shangyun log verify 查明原因。",
+            ),
             status => message_page(status, "暂时无法显示", "服务暂时无法读取数据，请稍后重试。"),
         }
     }
@@ -85,6 +93,11 @@ fn loopback_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Until there is a login, pages are open to whoever sits at this machine.
+fn actor(state: &WebState) -> Actor {
+    Actor::new("page:loopback", state.clock.now())
+}
+
 /// Did a form of ours send this, and not a page elsewhere?
 fn from_our_page(headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
@@ -94,6 +107,10 @@ fn from_our_page(headers: &HeaderMap) -> bool {
             origin.strip_prefix("http://").is_some_and(loopback_name)
         }),
     }
+}
+
+fn foreign() -> Response {
+    message_page(StatusCode::FORBIDDEN, "已拒绝", "这个请求不是从本系统的页面发出的。")
 }
 
 pub async fn static_file(Path(file): Path<String>) -> Response {

@@ -14,45 +14,6 @@ use crate::problem::Problem;
 use crate::state::WebState;
 use crate::{api, pages};
 
-/// Method and path of everything below `/api/v1`.
-pub const API_ROUTES: &[(&str, &str)] = &[
-    ("POST", "/api/v1/reports"),
-    ("POST", "/api/v1/carrier-records"),
-    ("POST", "/api/v1/register"),
-    ("GET", "/api/v1/register/{list}"),
-    ("GET", "/api/v1/audit"),
-    ("GET", "/api/v1/vouchers"),
-    ("GET", "/api/v1/vouchers/{id}"),
-    ("POST", "/api/v1/vouchers/{id}/judge"),
-    ("GET", "/api/v1/vouchers/{id}/result"),
-    ("GET", "/api/v1/vouchers/{id}/result.jws"),
-    ("GET", "/api/v1/vouchers/{id}/pack"),
-    ("GET", "/api/v1/vouchers/{id}/results"),
-    ("GET", "/api/v1/vouchers/{id}/outlook"),
-    ("GET", "/api/v1/outlooks"),
-    ("GET", "/api/v1/vouchers/{id}/results/{sequence}"),
-    ("GET", "/api/v1/vouchers/{id}/results/{sequence}/diff"),
-    ("GET", "/api/v1/results"),
-    ("GET", "/api/v1/queue"),
-    ("GET", "/api/v1/publicity"),
-    ("GET", "/api/v1/pilots"),
-    ("GET", "/api/v1/counters"),
-    ("GET", "/api/v1/quality"),
-    ("GET", "/api/v1/suppliers/{id}/quality"),
-    ("GET", "/api/v1/suppliers/{id}/credit"),
-    ("GET", "/api/v1/spot-checks"),
-    ("GET", "/api/v1/spot-checks/{voucher}/outcomes"),
-    ("POST", "/api/v1/spot-checks/{voucher}/outcome"),
-    ("GET", "/api/v1/quarantine"),
-    ("POST", "/api/v1/quarantine/replay"),
-    ("GET", "/api/v1/quarantine/{position}"),
-    ("POST", "/api/v1/quarantine/{position}/replay"),
-    ("GET", "/api/v1/gateways"),
-    ("GET", "/api/v1/gateways/{id}"),
-    ("GET", "/api/v1/keys"),
-    ("GET", "/api/v1/log/head"),
-];
-
 /// No script, style, image or form but our own.
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -104,10 +65,12 @@ pub fn router(state: WebState) -> Router {
         .route("/vouchers/{id}", get(pages::voucher::page))
         .route("/outlooks", get(pages::outlooks::page))
         .route("/vouchers/{id}/results/{sequence}", get(pages::voucher::older))
+        .route("/vouchers/{id}/results/{sequence}/result.jws", get(pages::voucher::jws))
         .route("/vouchers/{id}/judge", post(pages::voucher::judge))
         .route("/quality", get(pages::inspect::quality))
         .route("/suppliers/{id}/credit", get(pages::inspect::credit))
         .route("/spot-checks", get(pages::inspect::spot_checks))
+        .route("/spot-checks/{voucher}", get(pages::outcomes::page).post(pages::outcomes::record))
         .layer(from_fn_with_state(state.clone(), pages::only_on_loopback))
         .route("/static/{file}", get(pages::static_file));
     Router::new()

@@ -8,15 +8,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use monitor::SpotCheckAsked;
 use policy::calendar::{day_of, show_instant};
+use policy::credit::OutcomeRow;
 use policy::outcome::{OutcomeFault, read_outcome};
 use policy::quality::{WeekQuality, share};
 use policy::reasons::OutcomeFaultCode;
-use policy::register::Register;
+use policy::register::{Register, Voucher};
 use policy::spot_check::check_asked;
 use policy::week::Week;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{KeyRole, NewOutcome};
+use store::{Actor, KeyRole, NewOutcome};
 
 use super::{body, vouchers};
 use crate::problem::{Path, Problem, Query};
@@ -142,14 +143,29 @@ pub async fn record_outcome(
     let register = vouchers::visible(&state, &caller, &id).await?;
     let body = body::read(&headers, request).await?;
     let said: Value = serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is no JSON: {error}")))?;
-    let voucher = &register.vouchers[&id];
-    let said = read_outcome(&said, voucher, day_of(state.clock.now())).map_err(refused)?;
-    let supplier = register.products.get(&voucher.product).map(|product| product.supplier.clone()).unwrap_or_default();
-    let new = NewOutcome { voucher: id, supplier, outcome: said.outcome, note: said.note, on: said.on, corrects: said.corrects };
-    match state.store.add_outcome(&new, &caller.actor(&state)).await? {
+    match record(&state, &register.vouchers[&id], &said, &caller.actor(&state)).await? {
         Ok(row) => Ok((StatusCode::CREATED, Json(json!(row)))),
-        Err(fault) => Err(refused(vec![OutcomeFault::new(OutcomeFaultCode::Corrects, "corrects", fault.to_string())])),
+        Err(faults) => Err(refused(faults)),
     }
+}
+
+/// Records what a spot check of a voucher found, if nothing is wrong with it.
+pub async fn record(
+    state: &WebState,
+    voucher: &Voucher,
+    said: &Value,
+    by: &Actor,
+) -> Result<Result<OutcomeRow, Vec<OutcomeFault>>, Problem> {
+    let said = match read_outcome(said, voucher, day_of(state.clock.now())) {
+        Ok(said) => said,
+        Err(faults) => return Ok(Err(faults)),
+    };
+    let register = state.register.register();
+    let supplier = register.products.get(&voucher.product).map(|product| product.supplier.clone()).unwrap_or_default();
+    let new =
+        NewOutcome { voucher: voucher.id.clone(), supplier, outcome: said.outcome, note: said.note, on: said.on, corrects: said.corrects };
+    let added = state.store.add_outcome(&new, by).await?;
+    Ok(added.map_err(|fault| vec![OutcomeFault::new(OutcomeFaultCode::Corrects, "corrects", fault.to_string())]))
 }
 
 fn refused(faults: Vec<OutcomeFault>) -> Problem {

@@ -1,8 +1,9 @@
 //! The evidence of a finding in words: its fields are told by what they mean, so that a reviewer need not read JSON.
 
-use policy::reasons::ClockFault;
+use policy::reasons::{ClockFault, ContractFigure};
 use serde_json::Value;
 
+const FIGURE: &str = "比较项";
 const LABELS: &[(&str, &str)] = &[
     ("device", "设备"),
     ("voucher", "服务券"),
@@ -22,6 +23,14 @@ const LABELS: &[(&str, &str)] = &[
     ("contents", "不同内容份数"),
     ("some", "其中编号"),
     ("function_module", "功能模块"),
+    ("function_modules", "重合的功能模块"),
+    ("contract", "同一合同"),
+    ("figure", FIGURE),
+    ("observed", "本券（元）"),
+    ("contracts", "可比合同数"),
+    ("median", "中位数（元）"),
+    ("deviation", "离差（元）"),
+    ("score", "偏离分数"),
     ("devices", "设备"),
     ("hours_frozen", "数值不变的小时"),
     ("hours_identical", "读数相同的小时"),
@@ -42,12 +51,19 @@ pub(super) fn evidence_text(evidence: &Value) -> String {
     let known = LABELS.iter().filter_map(|(name, label)| Some((*label, fields.get(*name)?)));
     let unknown = fields.iter().filter(|(name, _)| LABELS.iter().all(|(known, _)| known != name));
     let all = known.chain(unknown.map(|(name, value)| (name.as_str(), value)));
-    all.map(|(label, value)| format!("{label} {}", plain(value))).collect::<Vec<_>>().join("，")
+    all.map(|(label, value)| format!("{label} {}", named(label, value))).collect::<Vec<_>>().join("，")
+}
+
+fn named(label: &str, value: &Value) -> String {
+    let figure = ContractFigure::ALL.iter().find(|figure| label == FIGURE && *value == figure.code());
+    figure.map_or_else(|| plain(value), |figure| figure.text().to_string())
 }
 
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Bool(yes) => if *yes { "是" } else { "否" }.to_string(),
+        Value::Array(list) if list.is_empty() => "无".to_string(),
         Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join("、"),
         Value::Object(fields) => match (fields.get("kind").and_then(Value::as_str), fields.get("id")) {
             (Some(kind), Some(id)) => format!("{} {}", label(SENDERS, kind), plain(id)),
@@ -77,6 +93,10 @@ mod tests {
         assert_eq!(evidence_text(&conflict), "发送方 供应商 S-1，编号数 1，不同内容份数 2，其中编号 id \"r-1\"，天数 1");
         let clock = json!({"gateway": "gw-1", "days": 3, "days_by_fault": {"ahead": 2, "jump": 1}});
         assert_eq!(evidence_text(&clock), "网关 gw-1，天数 3，按情形 时钟偏快 2、时钟跳变 1");
+        let twice = json!({"voucher": "V-2", "function_modules": [], "contract": false, "devices": ["SN-1", "SN-2"]});
+        assert_eq!(evidence_text(&twice), "服务券 V-2，重合的功能模块 无，同一合同 否，设备 SN-1、SN-2");
+        let outlier = json!({"figure": "amount_per_device", "observed": "9000.00", "contracts": 7});
+        assert_eq!(evidence_text(&outlier), "比较项 每台申报设备合同额，本券（元） 9000.00，可比合同数 7");
         assert_eq!(evidence_text(&json!({"colour": "red", "device": "SN-1"})), "设备 SN-1，colour red");
     }
 }

@@ -6,17 +6,19 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use monitor::SpotCheckAsked;
-use policy::calendar::{day_of, show_instant};
+use policy::calendar::day_of;
 use policy::credit::{CreditRecord, OutcomeRow, in_force};
 use policy::in_force::Dated;
 use policy::quality::{WeekQuality, share};
 use policy::register::Register;
-use policy::spot_check::{ChosenBy, Place, SpotCheckList, check_asked};
+use policy::spot_check::{ChosenBy, Place, SpotCheckList};
 use policy::week::Week;
 use serde::Deserialize;
 
-use super::{PageError, message_page, not_found, rendered};
+use super::list::escaped;
+use super::voucher::shown_instant;
+use super::{PageError, actor, message_page, not_found, rendered};
+use crate::api::inspect::{SpotCheckQuery, WeekQuery};
 use crate::state::WebState;
 
 #[derive(Template)]
@@ -41,9 +43,14 @@ impl QualityPage {
         percent(row.quality.figures.complete())
     }
 
+    /// Nothing of nothing is no figure.
+    fn of(&self, part: &u64, whole: &u64) -> String {
+        if *whole == 0 { "—".to_string() } else { format!("{part} / {whole}") }
+    }
+
     fn late(&self, row: &QualityRow) -> String {
         let late = row.quality.figures.late(self.late_days_max);
-        format!("{} / {}", late.0, late.1)
+        self.of(&late.0, &late.1)
     }
 
     /// Which of the figures has days late of how many.
@@ -52,28 +59,22 @@ impl QualityPage {
         let mut by: BTreeMap<u32, u64> = figures.device_hours_by_days_late.clone();
         figures.usage_by_days_late.iter().for_each(|(days, count)| *by.entry(*days).or_default() += count);
         let late = by.into_iter().filter(|(days, _)| *days > self.late_days_max);
-        let parts: Vec<String> = late.map(|(days, count)| format!("{days}：{count}")).collect();
-        parts.join(" ")
+        let parts: Vec<String> = late.map(|(days, count)| format!("{days} 天：{count}")).collect();
+        parts.join("，")
     }
 }
 
-/// A share as the figures that make it and four places.
+/// A share in percent, to two places; the four of a share, moved.
 fn percent(figure: (u64, u64)) -> String {
-    share(figure).unwrap_or_else(|| "—".to_string())
-}
-
-#[derive(Deserialize)]
-pub struct WeekQuery {
-    week: Option<String>,
+    let Some(share) = share(figure) else { return "—".to_string() };
+    let digits = share.replace('.', "");
+    let (whole, part) = digits.split_at(digits.len() - 2);
+    let whole = whole.trim_start_matches('0');
+    format!("{}.{part}%", if whole.is_empty() { "0" } else { whole })
 }
 
 pub async fn quality(State(state): State<WebState>, Query(query): Query<WeekQuery>) -> Result<Response, PageError> {
-    let this = Week::of(day_of(state.clock.now()));
-    let week = match query.week.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => Week::read(text).filter(|week| *week <= this),
-        None => Some(this.before(1)),
-    };
-    let Some(week) = week else {
+    let Ok(week) = query.read(&state) else {
         return Ok(message_page(StatusCode::BAD_REQUEST, "没有这一周", "请按 2019-W45 的样子写自然周，且不晚于本周。"));
     };
     let all = state.monitor.quality(&[week], None).await?;
@@ -83,7 +84,7 @@ pub async fn quality(State(state): State<WebState>, Query(query): Query<WeekQuer
         .filter_map(|(supplier, mut weeks)| Some(QualityRow { name: name(&register, &supplier), quality: weeks.remove(&week)?, supplier }))
         .collect();
     let late_days_max = state.monitor.inspection_rulebook().parameters.late_days_max;
-    let next = Some(week.after()).filter(|next| *next <= this);
+    let next = Some(week.after()).filter(|next| *next <= Week::of(day_of(state.clock.now())));
     Ok(rendered(&QualityPage { week, next, late_days_max, keep_days: state.quarantine_keep_days, rows }))
 }
 
@@ -112,7 +113,7 @@ pub async fn credit(State(state): State<WebState>, Path(supplier): Path<String>)
 #[template(path = "spot_checks.html")]
 struct SpotChecksPage {
     periods: Vec<String>,
-    query: SpotCheckQuery,
+    query: SpotCheckForm,
     said_wrong: Option<&'static str>,
     list: Option<ListShown>,
 }
@@ -132,6 +133,10 @@ struct PlaceShown {
 }
 
 impl PlaceShown {
+    fn outcome_link(&self) -> String {
+        format!("/spot-checks/{}", escaped(&self.place.candidate.voucher))
+    }
+
     fn by(&self) -> &'static str {
         match self.place.by {
             ChosenBy::RiskAmount => "风险×金额",
@@ -142,32 +147,33 @@ impl PlaceShown {
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct SpotCheckQuery {
+pub struct SpotCheckForm {
     seed: String,
     count: String,
     period: String,
 }
 
-pub async fn spot_checks(State(state): State<WebState>, Query(query): Query<SpotCheckQuery>) -> Result<Response, PageError> {
+pub async fn spot_checks(State(state): State<WebState>, Query(query): Query<SpotCheckForm>) -> Result<Response, PageError> {
     state.register.refresh().await?;
     let register = state.register.register();
     let mut page = SpotChecksPage {
         periods: register.periods.keys().cloned().collect(),
-        query: SpotCheckQuery { count: if query.count.is_empty() { "20".to_string() } else { query.count.clone() }, ..query.clone() },
+        query: SpotCheckForm { count: if query.count.is_empty() { "20".to_string() } else { query.count.clone() }, ..query.clone() },
         said_wrong: None,
         list: None,
     };
     if query.seed.is_empty() && query.count.is_empty() {
         return Ok(rendered(&page));
     }
-    let count = page.query.count.parse().ok().filter(|count| check_asked(&query.seed, *count).is_ok());
-    let period = Some(query.period).filter(|period| !period.is_empty());
-    let known = period.as_ref().is_none_or(|period| register.periods.contains_key(period));
-    let (Some(count), true) = (count, known) else {
+    let SpotCheckForm { seed, period, .. } = query;
+    let asked =
+        page.query.count.trim().parse().ok().and_then(|count| SpotCheckQuery { seed, count, period: Some(period) }.asked(&register).ok());
+    let Some(asked) = asked else {
         page.said_wrong = Some("请填写种子（1 至 200 个字符）和名额（1 至 10000），并选择登记过的发放周期。");
         return Ok(rendered(&page));
     };
-    let list = state.monitor.spot_checks(&SpotCheckAsked { seed: query.seed, period, count }).await?;
+    let list = state.monitor.spot_checks(&asked).await?;
+    state.store.record_draw(&list, &actor(&state)).await?;
     let outcomes = state.store.outcomes(None).await?;
     let found: BTreeMap<&str, &OutcomeRow> = in_force(&outcomes).into_iter().map(|row| (row.voucher.as_str(), row)).collect();
     let rows = list
@@ -185,6 +191,17 @@ pub async fn spot_checks(State(state): State<WebState>, Query(query): Query<Spot
             }
         })
         .collect();
-    page.list = Some(ListShown { list, rows, as_of: show_instant(state.clock.now()) });
+    page.list = Some(ListShown { list, rows, as_of: shown_instant(state.clock.now()) });
     Ok(rendered(&page))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_shown_in_percent() {
+        let shown = [(0, 3), (1, 3), (1, 14), (3, 3), (0, 0)].map(percent);
+        assert_eq!(shown, ["0.00%", "33.33%", "7.14%", "100.00%", "—"]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use policy::calendar::{Instant, shanghai};
 use policy::diff::Change;
@@ -11,14 +11,14 @@ use policy::outlook::{ForecastFigure, Outlook};
 use policy::reasons::{Group, Outcome, Verdict};
 use policy::register::{Enterprise, Product, Supplier, Voucher};
 use policy::result::{Check, Finding, MonitoringResult};
-use store::{Act, Actor, AuditDraft, StoreError, StoredResult};
+use store::{Act, AuditDraft, StoreError, StoredResult};
 
 use super::evidence_text::evidence_text;
 use super::list::{escaped, status_text};
-use super::{PageError, from_our_page, message_page, rendered};
+use super::{PageError, actor, foreign, from_our_page, rendered};
 use crate::activity;
 use crate::cities;
-use crate::known::Known;
+use crate::known::{Known, read};
 use crate::problem::Problem;
 use crate::state::WebState;
 
@@ -87,6 +87,19 @@ impl VoucherPage {
         format!("/vouchers/{}", escaped(&self.voucher.id))
     }
 
+    fn jws_link(&self, sequence: &u64) -> String {
+        format!("/vouchers/{}/results/{sequence}/result.jws", escaped(&self.voucher.id))
+    }
+
+    fn spot_check_link(&self) -> String {
+        format!("/spot-checks/{}", escaped(&self.voucher.id))
+    }
+
+    /// What makes the evidence pack of a result, on the service's machine.
+    fn pack_command(&self, sequence: &u64) -> String {
+        format!("shangyun pack --voucher {} --sequence {sequence} --out evidence.pack.tar", quoted(&self.voucher.id))
+    }
+
     fn judge_link(&self) -> String {
         format!("/vouchers/{}/judge", escaped(&self.voucher.id))
     }
@@ -137,7 +150,7 @@ impl Shown {
     }
 }
 
-fn shown_instant(at: Instant) -> String {
+pub(super) fn shown_instant(at: Instant) -> String {
     at.with_timezone(&shanghai()).format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
@@ -183,16 +196,27 @@ async fn show(state: &WebState, id: &str, sequence: Option<i64>) -> Result<Respo
     }))
 }
 
+/// A result as it was signed, to be handed on.
+pub async fn jws(State(state): State<WebState>, Path((id, sequence)): Path<(String, i64)>) -> Result<Response, PageError> {
+    let result = state.store.result(&id, sequence).await?.ok_or_else(|| Problem::not_found(""))?;
+    let headers = [(header::CONTENT_TYPE, "application/jose"), (header::CONTENT_DISPOSITION, "attachment; filename=\"result.jws\"")];
+    Ok((headers, state.store.result_jws(&result).await?).into_response())
+}
+
 /// The button: judges, then shows the page again.
 pub async fn judge(State(state): State<WebState>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, PageError> {
     if !from_our_page(&headers) {
-        return Ok(message_page(StatusCode::FORBIDDEN, "已拒绝", "这个请求不是从本系统的页面发出的。"));
+        return Ok(foreign());
     }
-    // Until there is a login, pages are open to whoever sits at this machine.
-    let actor = Actor::new("page:loopback", state.clock.now());
-    state.store.record_act(&actor, AuditDraft::of(Act::JudgingAsked, format!("vouchers/{id}"), serde_json::Value::Null)).await?;
+    state.store.record_act(&actor(&state), AuditDraft::of(Act::JudgingAsked, format!("vouchers/{id}"), serde_json::Value::Null)).await?;
     state.monitor.judge_voucher(&id, None).await?;
     Ok(Redirect::to(&format!("/vouchers/{}", escaped(&id))).into_response())
+}
+
+/// As one word of a shell's command.
+fn quoted(text: &str) -> String {
+    let plain = !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
+    if plain && !text.starts_with('-') { text.to_string() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn shown(Known { result, explanation }: Known) -> Shown {
@@ -210,8 +234,4 @@ fn history_line(stored: &StoredResult) -> Result<HistoryLine, StoreError> {
         cut_off: shown_instant(result.cut_off),
         hash: result.judgement_hash,
     })
-}
-
-fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Stored { what: "result", detail: error.to_string() })
 }
