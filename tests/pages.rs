@@ -17,6 +17,7 @@ use support::{Site, stderr, stdout};
 
 /// An id that a careless page would stumble over.
 const ODD: &str = "券/1 <b>&\"'";
+const ODD_PATH: &str = "%E5%88%B8%2F1%20%3Cb%3E%26%22%27";
 
 fn site() -> Site {
     let register = Register::new()
@@ -194,9 +195,34 @@ fn pages_are_shown_under_a_loopback_name_only() {
 }
 
 #[test]
+fn a_result_can_be_handed_on_from_its_page_and_an_older_one_is_not_taken_for_the_newest() {
+    let site = site();
+    let change = json!({"v": 1, "rulebook": "gd-2019", "devices": [{"voucher": "V-1", "device": "NEW-1", "province": "44"}]});
+    assert_eq!(site.post("/api/v1/register", &site.admin, &change).status, 200);
+    assert_eq!(site.judge("V-1")["sequence"], 2);
+    let (newest, older) = (site.get("/vouchers/V-1", "").body, site.get("/vouchers/V-1/results/1", "").body);
+    assert!(newest.contains("重新判定") && !newest.contains("历史结果"), "{newest}");
+    assert!(older.contains("第 1 次结果（历史）") && older.contains("已被第 2 次结果取代") && !older.contains("重新判定"), "{older}");
+    for (sequence, page) in [(2, &newest), (1, &older)] {
+        let command = format!("shangyun pack --voucher V-1 --sequence {sequence} --out evidence.pack.tar");
+        for part in [command.as_str(), "shangyun verify result.jws --keys keys.json", "href=\"/api/v1/keys\""] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        let link = format!("/vouchers/V%2D1/results/{sequence}/result.jws");
+        assert!(page.contains(&format!("href=\"{link}\"")), "{page}");
+        let signed = site.get(&format!("/api/v1/vouchers/V-1/result.jws?sequence={sequence}"), &site.admin).body;
+        assert_eq!(site.get(&link, "").body, signed);
+    }
+    assert_eq!(site.get("/vouchers/V%2D1/results/3/result.jws", "").status, 404);
+    site.judge(ODD_PATH);
+    let odd = plain(&site.get(&format!("/vouchers/{ODD_PATH}"), "").body);
+    assert!(odd.contains(r#"--voucher '券/1 <b>&"'\''' --sequence 1"#), "a shell takes it as one word: {odd}");
+}
+
+#[test]
 fn the_button_judges_from_our_page_and_not_from_a_page_elsewhere() {
     let site = site();
-    let url = format!("{}/vouchers/{}/judge", site.service.http, "%E5%88%B8%2F1%20%3Cb%3E%26%22%27");
+    let url = format!("{}/vouchers/{}/judge", site.service.http, ODD_PATH);
     let press = |headers: &[(&str, &str)]| http::post(&url, "", b"", headers);
     for headers in [[("Sec-Fetch-Site", "cross-site")], [("Sec-Fetch-Site", "same-site")], [("Origin", "https://evil.example")]] {
         assert_eq!(press(&headers).status, 403, "{headers:?}");

@@ -7,7 +7,6 @@ use proof::{PackError, make_pack};
 use store::KeyRole;
 
 use super::results::{Which, wanted};
-use super::vouchers::visible;
 use crate::problem::{Path, Problem, Query};
 use crate::state::{Caller, WebState};
 
@@ -20,9 +19,8 @@ pub async fn pack(
     Query(which): Query<Which>,
 ) -> Result<impl IntoResponse, Problem> {
     caller.must_be(&[KeyRole::Admin, KeyRole::Platform])?;
-    visible(&state, &caller, &id).await?;
+    let result = wanted(&state, &caller, &id, &which).await?;
     caller.must_see_all()?;
-    let result = wanted(&state, &id, &which).await?;
     let _one_at_a_time = state.packing.lock().await;
     let pack = make_pack(&state.store, &result, state.clock.now()).await?;
     Ok(([(header::CONTENT_TYPE, "application/x-tar"), (header::CONTENT_DISPOSITION, "attachment; filename=\"evidence.pack.tar\"")], pack))

@@ -23,9 +23,7 @@ pub async fn newest(
     Path(id): Path<String>,
     Query(which): Query<Which>,
 ) -> Result<impl IntoResponse, Problem> {
-    visible(&state, &caller, &id).await?;
-    let result = wanted(&state, &id, &which).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], result.body))
+    Ok(([(header::CONTENT_TYPE, "application/json")], wanted(&state, &caller, &id, &which).await?.body))
 }
 
 /// The same as a compact JWS over exactly those bytes.
@@ -35,8 +33,7 @@ pub async fn jws(
     Path(id): Path<String>,
     Query(which): Query<Which>,
 ) -> Result<impl IntoResponse, Problem> {
-    visible(&state, &caller, &id).await?;
-    let result = wanted(&state, &id, &which).await?;
+    let result = wanted(&state, &caller, &id, &which).await?;
     Ok(([(header::CONTENT_TYPE, "application/jose")], state.store.result_jws(&result).await?))
 }
 
@@ -49,7 +46,9 @@ pub struct Which {
     sequence: String,
 }
 
-pub async fn wanted(state: &WebState, id: &str, which: &Which) -> Result<StoredResult, Problem> {
+/// The result asked for, of a voucher within the caller's scope.
+pub async fn wanted(state: &WebState, caller: &Caller, id: &str, which: &Which) -> Result<StoredResult, Problem> {
+    visible(state, caller, id).await?;
     let result = match (which.as_of.read()?, which.sequence.as_str()) {
         (Some(_), sequence) if !sequence.is_empty() => return Err(Problem::bad_request("as_of or sequence, not both")),
         (Some(as_of), _) => state.store.result_as_of(id, as_of).await?,
