@@ -12,12 +12,13 @@ use store::{LogPosition, OsDisk, Vouched, scan};
 use support::history::gateway_report;
 use support::mqtt::{Mqtt, Packet, V5};
 use support::register::{GUANGZHOU, Register, TOKEN, credit_code, device_names};
-use support::{Site, python, rebuild_tally, stderr, stdout};
+use support::{Site, python, rebuild_tally, shangyun, stderr, stdout};
 use wire::identity::Sender;
 
 /// RFC 8032, 7.1, tests 1 and 2: seeds and the public key of the first.
 const SEED: &str = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
 const PUBLIC: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+const OTHER_PUBLIC: &str = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=";
 const OTHER_SEED: &str = "TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=";
 
 fn site() -> Site {
@@ -47,6 +48,28 @@ fn published(site: &Site, gateway: &str, seed: &str, reports: &[(&str, Value)]) 
 fn codes(site: &Site) -> Vec<String> {
     let items = site.get("/api/v1/quarantine?kind=gateway", &site.admin).json()["items"].clone();
     items.as_array().unwrap().iter().map(|item| item["faults"][0]["code"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn a_pack_holds_signed_reports_as_they_came_and_their_signatures_are_verified_once_more() {
+    let site = site();
+    let at = Utc::now();
+    let reports = [("json", gateway_report("b1", 1, "SN-1", at)), ("cbor", gateway_report("b1", 2, "SN-2", at))];
+    assert_eq!(published(&site, "signer", SEED, &reports), [0, 0]);
+    assert_eq!(published(&site, "signer", SEED, &[("json", gateway_report("b2", 1, "SN-1", at))]), [0]);
+    site.judge("V-1");
+    let out = site.scratch().join("signed.pack.tar");
+    let verified = || {
+        let made = shangyun(&site.dir(), &["pack", "--voucher", "V-1", "--out", out.to_str().unwrap()]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        stdout(&shangyun(&site.dir(), &["verify", out.to_str().unwrap()]))
+    };
+    let text = verified();
+    assert!(text.contains("3 of them are signed by their gateways") && text.contains("核验通过") && !text.contains("more are signed"), "{text}");
+    let other = json!({"id": "signer", "enterprise": credit_code(1), "public_key": OTHER_PUBLIC});
+    assert_eq!(site.post("/api/v1/register", &site.admin, &json!({"v": 1, "rulebook": "gd-2019", "gateways": [other]})).status, 200);
+    let text = verified();
+    assert!(text.contains("3 more are signed, but not by the keys registered") && text.contains("核验通过"), "{text}");
 }
 
 #[test]

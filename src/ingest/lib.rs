@@ -10,6 +10,7 @@ mod connected;
 pub mod core;
 mod feeds;
 mod identities;
+mod gateway_keys;
 mod intake;
 mod item;
 mod ledger;
@@ -25,6 +26,7 @@ mod whereabouts;
 
 pub use connected::Connected;
 pub use feeds::Feeds;
+pub use gateway_keys::{GatewayKeys, OwnSignature};
 pub use intake::{Busy, Intake, IntakeOptions, Unavailable};
 pub use item::{Batch, Item, Outcome, RawMessage, Settled};
 pub use ledger::Ledger;

@@ -1,11 +1,13 @@
 //! Makes the evidence pack of one result.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ingest::concerns;
 use policy::calendar::day_start;
+use policy::canonical::bytes_of;
+use policy::register::Register;
 use policy::result::MonitoringResult;
 use policy::slice::read_register_slice;
 use serde_json::Value;
@@ -90,6 +92,7 @@ pub(crate) async fn pack_from(
     let (part, _) = read_register_slice(slice).map_err(|error| unreadable(&error))?;
     let enterprise = part.vouchers.get(&result.voucher).map(|voucher| voucher.enterprise.clone());
     let enterprise = enterprise.ok_or_else(|| unreadable(&"its voucher is not in its register"))?;
+    let gateways = gateway_keys(&store.load_register().await?.1, &enterprise);
     let wanted = Wanted {
         enterprise,
         // A reading may lie a day at most in the future of its receipt, whatever the rulebook says.
@@ -127,6 +130,7 @@ pub(crate) async fn pack_from(
         ("catalogue.toml", &catalogue),
         ("refusals.json", &refusals),
         ("evidence.bin.gz", &proved.evidence),
+        ("gateways.json", &gateways),
         ("head.txt", head.note.as_bytes()),
         ("consistency.bin", &consistency),
         ("keys.json", jwks.as_bytes()),
@@ -134,6 +138,13 @@ pub(crate) async fn pack_from(
         push(&mut pack, name, content);
     }
     Ok(seal(pack, store.keys()))
+}
+
+/// The enterprise's gateways that sign, with their keys as they are registered now.
+fn gateway_keys(register: &Register, enterprise: &str) -> Vec<u8> {
+    let own = register.gateways.values().filter(|gateway| gateway.enterprise == enterprise);
+    let keys: BTreeMap<&str, &str> = own.filter_map(|gateway| Some((gateway.id.as_str(), gateway.public_key.as_deref()?))).collect();
+    bytes_of(&keys)
 }
 
 /// The newest head that was signed over at least so many blocks.

@@ -1,6 +1,9 @@
 //! Verifies a signed result or an evidence pack with public keys alone. Nothing inside a file vouches for the file.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
+use ingest::{GatewayKeys, OwnSignature};
 use policy::calendar::{read_instant, show_instant};
 use policy::canonical::hash_of_bytes;
 use policy::catalogue::Catalogue;
@@ -10,7 +13,7 @@ use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
 use policy::slice::read_register_slice;
 use serde_json::Value;
-use store::{Hash, JwsError, PublicKeys, SignedHead, VerifiedJws};
+use store::{Hash, JwsError, PublicKeys, Record, SignedHead, VerifiedJws};
 
 use crate::archive::Member;
 use crate::evidence;
@@ -191,7 +194,19 @@ fn verify_members(pack: &Pack<'_>, keys: &PublicKeys, account: &mut Account) -> 
 fn verify_evidence(pack: &Pack<'_>, result: &MonitoringResult, account: &mut Account) -> Result<Folded, Failure> {
     let mut folded = Folded::default();
     let size = result.evidence.log_size;
-    let (blocks, root) = evidence::read(pack.member("evidence.bin.gz")?, size, |block, record| folded.take(block, record))
+    let keys: BTreeMap<&str, &str> = serde_json::from_slice(pack.member("gateways.json")?)
+        .map_err(|error| failure(format!("gateways.json 无法读取：{error}"), format!("gateways.json cannot be read: {error}")))?;
+    let keys = GatewayKeys::of(keys);
+    let (mut signed, mut other) = (0u64, 0u64);
+    let take = |block, record: &Record<'_>| {
+        match keys.signature(record) {
+            OwnSignature::None => {}
+            OwnSignature::Good => signed += 1,
+            OwnSignature::Other => other += 1,
+        }
+        folded.take(block, record);
+    };
+    let (blocks, root) = evidence::read(pack.member("evidence.bin.gz")?, size, take)
         .map_err(|error| failure(format!("evidence.bin.gz 有误：{error}"), format!("evidence.bin.gz: {error}")))?;
     if shown(&root) != result.evidence.root {
         return Err(failure(
@@ -204,6 +219,18 @@ fn verify_evidence(pack: &Pack<'_>, result: &MonitoringResult, account: &mut Acc
         format!("{blocks} 个区块中的 {records} 条记录属于判定时的证据日志（{size} 个区块）"),
         format!("{records} records of {blocks} blocks stood in the evidence log of {size} blocks that was judged"),
     );
+    if signed > 0 {
+        account.verified(
+            format!("其中 {signed} 条由网关自己签名，签名逐条核验相符（公钥为封装时登记的）"),
+            format!("{signed} of them are signed by their gateways, by the keys that were registered when the pack was made"),
+        );
+    }
+    if other > 0 {
+        account.told(
+            format!("另有 {other} 条带有网关签名，但不是以封装时登记的公钥签的（例如后来换过密钥），签名未能再次核验"),
+            format!("{other} more are signed, but not by the keys registered when the pack was made (they may have been changed since)"),
+        );
+    }
     if folded.unreadable() > 0 {
         let count = folded.unreadable();
         return Err(failure(
