@@ -65,7 +65,10 @@ fn a_pack_holds_signed_reports_as_they_came_and_their_signatures_are_verified_on
         stdout(&shangyun(&site.dir(), &["verify", out.to_str().unwrap()]))
     };
     let text = verified();
-    assert!(text.contains("3 of them are signed by their gateways") && text.contains("核验通过") && !text.contains("more are signed"), "{text}");
+    assert!(
+        text.contains("3 of them are signed by their gateways") && text.contains("核验通过") && !text.contains("more are signed"),
+        "{text}"
+    );
     let other = json!({"id": "signer", "enterprise": credit_code(1), "public_key": OTHER_PUBLIC});
     assert_eq!(site.post("/api/v1/register", &site.admin, &json!({"v": 1, "rulebook": "gd-2019", "gateways": [other]})).status, 200);
     let text = verified();
