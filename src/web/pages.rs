@@ -93,9 +93,11 @@ fn loopback_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Until there is a login, pages are open to whoever sits at this machine.
+/// In the audit log: until there is a login, pages are open to whoever sits at this machine.
+const BY_PAGE: &str = "page:loopback";
+
 fn actor(state: &WebState) -> Actor {
-    Actor::new("page:loopback", state.clock.now())
+    Actor::new(BY_PAGE, state.clock.now())
 }
 
 /// Did a form of ours send this, and not a page elsewhere?
@@ -119,7 +121,7 @@ pub async fn static_file(Path(file): Path<String>) -> Response {
         "filter.js" => ("text/javascript; charset=utf-8", include_str!("static/filter.js")),
         _ => return not_found("没有这个文件。"),
     };
-    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=3600")], body).into_response()
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=60")], body).into_response()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::list::escaped;
 use super::voucher::shown_instant;
-use super::{PageError, actor, foreign, from_our_page, rendered};
+use super::{BY_PAGE, PageError, actor, foreign, from_our_page, rendered};
 use crate::api::inspect;
 use crate::problem::Problem;
 use crate::state::WebState;
@@ -56,6 +56,10 @@ impl OutcomesPage {
 
     fn stands(&self, row: &OutcomeRow) -> bool {
         self.standing().iter().any(|standing| standing.number == row.number)
+    }
+
+    fn by(&self, row: &OutcomeRow) -> String {
+        if row.recorded_by == BY_PAGE { "本机页面".to_string() } else { row.recorded_by.clone() }
     }
 
     fn when(&self, at: &Instant) -> String {
