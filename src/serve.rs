@@ -106,6 +106,7 @@ impl Service {
             quarantine_keep_days: config.count("quarantine.keep_days"),
             keys: keys.clone(),
             packing: Default::default(),
+            importing: Default::default(),
             limits: RequestLimits::new(NonZeroU32::new(requests_per_s).unwrap_or(NonZeroU32::MAX)),
             loopback_only: addresses.0.ip().is_loopback(),
         }));

@@ -16,6 +16,7 @@ impl ColumnKind {
             ColumnKind::City => {
                 "a city code of six digits (GB/T 2260): a province that there is, in Guangdong a prefecture-level city that there is".into()
             }
+            ColumnKind::Party => "a city code of six digits (GB/T 2260), or the id of a supplier or a pilot of the register".into(),
             ColumnKind::Province => "a province code of two digits (GB/T 2260)".into(),
             ColumnKind::Money => "yuan as a text such as \"80000.00\": not negative, at most two places".into(),
             ColumnKind::Bool => "true or false".into(),
@@ -39,6 +40,7 @@ impl ColumnKind {
             ColumnKind::PublicKey => "Ed25519 公钥（32 字节，base64）".into(),
             ColumnKind::CreditCode => "18 位统一社会信用代码，校验位正确（GB 32100）；单元格格式请设为文本".into(),
             ColumnKind::City => "六位地市代码（GB/T 2260），如 440100".into(),
+            ColumnKind::Party => "六位地市代码（GB/T 2260），或已登记的供应商编号、试点编号".into(),
             ColumnKind::Province => "两位省份代码（GB/T 2260），广东为 44".into(),
             ColumnKind::Money => "金额（元），不得为负，至多两位小数，如 80000.00".into(),
             ColumnKind::Bool => "是 或 否（true / false）".into(),

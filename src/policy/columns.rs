@@ -19,6 +19,8 @@ pub enum ColumnKind {
     CreditCode,
     /// Six digits (GB/T 2260).
     City,
+    /// Whose quota it is: a city, which needs no row, or a supplier or pilot of the register.
+    Party,
     /// Two digits; 44 is Guangdong.
     Province,
     /// Yuan as a text with at most two places.
@@ -47,8 +49,8 @@ pub struct Column {
     pub required: bool,
     /// Whether it stays in the row; what does not is written to the audit log.
     pub stored: bool,
-    /// The list whose key the value must be.
-    pub refers_to: Option<&'static str>,
+    /// The lists of which one must have the value as its key.
+    pub refers_to: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,20 +63,20 @@ pub struct List {
 }
 
 use ColumnKind::{
-    Bool, CatalogueRow, City, CostLines, CreditCode, Day, GatewayId, Instant, Money, Name, Names, Province, PublicKey, Text, TextOrBool,
-    Token, Word,
+    Bool, CatalogueRow, City, CostLines, CreditCode, Day, GatewayId, Instant, Money, Name, Names, Party, Province, PublicKey, Text,
+    TextOrBool, Token, Word,
 };
 
 const fn must(name: &'static str, text: &'static str, kind: ColumnKind) -> Column {
-    Column { name, text, kind, required: true, stored: true, refers_to: None }
+    Column { name, text, kind, required: true, stored: true, refers_to: &[] }
 }
 
 const fn may(name: &'static str, text: &'static str, kind: ColumnKind) -> Column {
-    Column { name, text, kind, required: false, stored: true, refers_to: None }
+    Column { name, text, kind, required: false, stored: true, refers_to: &[] }
 }
 
-const fn refers(column: Column, list: &'static str) -> Column {
-    Column { refers_to: Some(list), ..column }
+const fn refers(column: Column, lists: &'static [&'static str]) -> Column {
+    Column { refers_to: lists, ..column }
 }
 
 pub const STATUS_WORDS: &[&str] = &["applied", "issued", "redeeming", "approved", "returned", "refused", "void", "withdrawn", "paid"];
@@ -106,7 +108,7 @@ pub const LISTS: &[List] = &[
         key: &["id"],
         columns: &[
             must("id", "产品编号", Name),
-            refers(must("supplier", "供应商编号", Name), "suppliers"),
+            refers(must("supplier", "供应商编号", Name), &["suppliers"]),
             must("name", "产品名称", Text),
             may("aliases", "产品别名", Names),
             must("class", "产品类别", Word(&["A", "B"])),
@@ -131,7 +133,11 @@ pub const LISTS: &[List] = &[
         name: "quotas",
         text: "额度",
         key: &["party", "period"],
-        columns: &[must("party", "额度主体", Name), refers(must("period", "周期编号", Name), "periods"), must("amount", "额度金额", Money)],
+        columns: &[
+            refers(must("party", "额度主体", Party), &["suppliers", "pilots"]),
+            refers(must("period", "周期编号", Name), &["periods"]),
+            must("amount", "额度金额", Money),
+        ],
     },
     List {
         name: "pilots",
@@ -139,8 +145,8 @@ pub const LISTS: &[List] = &[
         key: &["id"],
         columns: &[
             must("id", "试点编号", Name),
-            refers(must("members", "联合体供应商", Names), "suppliers"),
-            refers(must("enterprises", "试点企业", Names), "enterprises"),
+            refers(must("members", "联合体供应商", Names), &["suppliers"]),
+            refers(must("enterprises", "试点企业", Names), &["enterprises"]),
             must("benchmark", "标杆案例", Text),
         ],
     },
@@ -150,20 +156,20 @@ pub const LISTS: &[List] = &[
         key: &["id"],
         columns: &[
             must("id", "服务券编号", Name),
-            refers(must("enterprise", "企业信用代码", CreditCode), "enterprises"),
-            refers(must("product", "产品编号", Name), "products"),
+            refers(must("enterprise", "企业信用代码", CreditCode), &["enterprises"]),
+            refers(must("product", "产品编号", Name), &["products"]),
             must("contract_no", "合同编号", Text),
             must("contract_signed_on", "合同签订日期", Day),
             must("contract_total", "合同总额", Money),
             must("contract_amount", "合同额", Money),
             must("contract_modules", "合同功能模块", Names),
             must("applied_at", "申领时间", Instant),
-            refers(may("period", "周期编号", Name), "periods"),
+            refers(may("period", "周期编号", Name), &["periods"]),
             may("status", "状态", Word(STATUS_WORDS)),
             may("status_at", "状态时间", Instant),
             may("void_cause", "作废原因", Text),
             may("amount", "核定金额", Money),
-            refers(may("pilot", "试点编号", Name), "pilots"),
+            refers(may("pilot", "试点编号", Name), &["pilots"]),
             may("redeem_at", "兑现申请时间", Instant),
             may("paid", "实际支付金额", Money),
             may("invoiced", "发票金额", Money),
@@ -181,7 +187,7 @@ pub const LISTS: &[List] = &[
         text: "设备",
         key: &["voucher", "device"],
         columns: &[
-            refers(must("voucher", "服务券编号", Name), "vouchers"),
+            refers(must("voucher", "服务券编号", Name), &["vouchers"]),
             must("device", "设备编号", Name),
             may("name", "设备名称", Text),
             may("model", "设备型号", Text),
@@ -195,7 +201,7 @@ pub const LISTS: &[List] = &[
         key: &["id"],
         columns: &[
             must("id", "网关编号", GatewayId),
-            refers(must("enterprise", "企业信用代码", CreditCode), "enterprises"),
+            refers(must("enterprise", "企业信用代码", CreditCode), &["enterprises"]),
             may("token", "网关令牌", Token),
             may("public_key", "公钥", PublicKey),
             may("sparkplug", "使用Sparkplug", Bool),
@@ -206,7 +212,7 @@ pub const LISTS: &[List] = &[
         text: "线路",
         key: &["enterprise", "line"],
         columns: &[
-            refers(must("enterprise", "企业信用代码", CreditCode), "enterprises"),
+            refers(must("enterprise", "企业信用代码", CreditCode), &["enterprises"]),
             must("line", "线路编号", Name),
             must("kind", "线路类型", Word(&["ip", "broadband", "sim"])),
         ],

@@ -86,6 +86,12 @@ pub fn settled_later(from: VoucherStatus, void_cause: Option<&str>, to: VoucherS
     unpaid && matches!(to, VoucherStatus::Approved | VoucherStatus::Paid)
 }
 
+/// Whether a voucher in this state may be taken off the register without a reason: as long as its enterprise could still withdraw it.
+/// Otherwise a removal would be the way around every move that the text does not know.
+pub fn removable(from: VoucherStatus) -> bool {
+    reachable(from).contains(&VoucherStatus::Withdrawn)
+}
+
 /// The states that can be reached, for a message.
 pub fn reachable(from: VoucherStatus) -> Vec<VoucherStatus> {
     VoucherStatus::ALL.into_iter().filter(|to| *to != from && move_legal(from, *to)).collect()
@@ -128,6 +134,12 @@ mod tests {
             assert!(!settled_later(S::Refused, Some("资金不足"), to));
         }
         assert!(!settled_later(S::Void, Some("budget"), S::Redeeming));
+    }
+
+    #[test]
+    fn a_voucher_is_removed_without_a_reason_only_before_redemption() {
+        let removable: Vec<S> = S::ALL.into_iter().filter(|status| removable(*status)).collect();
+        assert_eq!(removable, [S::Applied, S::Issued, S::Returned]);
     }
 
     proptest::proptest! {

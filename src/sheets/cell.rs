@@ -3,10 +3,14 @@
 use policy::columns::ColumnKind;
 use serde_json::{Value, json};
 
+use crate::fault::short;
+
 /// A cell as it was read. Numbers are decimal texts: nothing here counts with floats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     Text(String),
+    /// More than a cell may hold; it was not taken over.
+    TooLong,
     /// The shortest decimal that is this number, without exponent.
     Number(String),
     Bool(bool),
@@ -16,6 +20,21 @@ pub(crate) enum Cell {
     Error(String),
     Formula,
 }
+
+impl Cell {
+    /// A text that may be shared by many cells: what is too long is never copied.
+    pub(crate) fn text(text: &str) -> Cell {
+        let too_long = text.len() > 4 * CHARS_MAX || (text.len() > CHARS_MAX && text.chars().count() > CHARS_MAX);
+        if too_long { Cell::TooLong } else { Cell::Text(text.to_string()) }
+    }
+}
+
+/// Characters in a cell, as spreadsheets have it.
+const CHARS_MAX: usize = 32_767;
+/// Characters of what is no list; the columns allow less.
+const PLAIN_CHARS_MAX: usize = 1024;
+/// Entries of a list in a cell.
+const ENTRIES_MAX: usize = 1000;
 
 pub(crate) struct CellFault {
     pub(crate) code: &'static str,
@@ -30,6 +49,7 @@ pub(crate) fn value(kind: ColumnKind, cell: &Cell) -> Result<Option<Value>, Cell
     let fault = |code, detail: String| Err(CellFault { code, detail });
     match cell {
         Cell::Text(text) => of_text(kind, text.trim()),
+        Cell::TooLong => fault("bound", format!("the cell holds more than {CHARS_MAX} characters")),
         Cell::Formula => fault("formula", "the cell is a formula: write its value".into()),
         Cell::Error(error) => fault("type", format!("the cell is an error: {error}")),
         Cell::Bool(flag) if matches!(kind, ColumnKind::Bool | ColumnKind::TextOrBool) => Ok(Some(json!(flag))),
@@ -72,9 +92,21 @@ fn of_text(kind: ColumnKind, text: &str) -> Result<Option<Value>, CellFault> {
     if text.is_empty() {
         return Ok(None);
     }
-    let flag = match text.to_lowercase().as_str() {
-        "是" | "true" => Some(true),
-        "否" | "false" => Some(false),
+    let list = matches!(kind, ColumnKind::Names | ColumnKind::CostLines);
+    if !list && text.len() > PLAIN_CHARS_MAX && text.chars().count() > PLAIN_CHARS_MAX {
+        return Err(CellFault {
+            code: "bound",
+            detail: format!("the cell holds more than {PLAIN_CHARS_MAX} characters: {:?}…", short(text)),
+        });
+    }
+    if list && entries(text).nth(ENTRIES_MAX).is_some() {
+        return Err(CellFault { code: "list", detail: format!("the cell has more than {ENTRIES_MAX} entries") });
+    }
+    let flag = match text {
+        "是" => Some(true),
+        "否" => Some(false),
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
         _ => None,
     };
     Ok(Some(match kind {
@@ -100,10 +132,6 @@ fn cost_line(entry: &str) -> Result<Value, CellFault> {
         Some((kind, amount)) => Ok(json!({ "kind": kind.trim(), "amount": amount.trim() })),
         None => Err(CellFault { code: "list", detail: format!("{:?} is not kind:amount", short(entry)) }),
     }
-}
-
-pub(crate) fn short(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]
@@ -163,6 +191,20 @@ mod tests {
         assert_eq!(of(ColumnKind::TextOrBool, text("FALSE")), Ok(json!(false)));
         assert_eq!(of(ColumnKind::TextOrBool, text("金额有误")), Ok(json!("金额有误")));
         assert_eq!(of(ColumnKind::Text, text("  ")), Ok(Value::Null));
+    }
+
+    #[test]
+    fn texts_and_lists_are_bounded() {
+        assert_eq!(Cell::text(&"厂".repeat(CHARS_MAX)), text(&"厂".repeat(CHARS_MAX)));
+        for long in ["厂".repeat(CHARS_MAX + 1), "a".repeat(CHARS_MAX + 1), "a".repeat(5 * CHARS_MAX)] {
+            assert_eq!(Cell::text(&long), Cell::TooLong);
+        }
+        assert_eq!(of(ColumnKind::Text, Cell::TooLong), Err("bound"));
+        assert_eq!(of(ColumnKind::Text, text(&"厂".repeat(PLAIN_CHARS_MAX))), Ok(json!("厂".repeat(PLAIN_CHARS_MAX))));
+        assert_eq!(of(ColumnKind::Name, text(&"厂".repeat(PLAIN_CHARS_MAX + 1))), Err("bound"));
+        let names = |count: usize| text(&(0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(";"));
+        assert!(of(ColumnKind::Names, names(ENTRIES_MAX)).is_ok());
+        assert_eq!(of(ColumnKind::Names, names(ENTRIES_MAX + 1)), Err("list"));
     }
 
     #[test]

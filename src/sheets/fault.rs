@@ -6,6 +6,10 @@ use policy::columns::{Column, List};
 use serde::Serialize;
 use serde_json::Value;
 
+/// Faults kept of one file; whoever imports bounds those of all of them.
+pub(crate) const FAULTS_MAX: usize = 1000;
+pub(crate) const FILE_RULE: &str = "a register file is JSON, XLSX with one sheet per list, or CSV with one list";
+
 /// One fault of a register file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegisterFault {
@@ -67,6 +71,12 @@ impl RegisterFile {
 }
 
 impl RegisterFault {
+    /// Of a file as a whole, or of a place that stands in no list.
+    pub fn of_file(code: &'static str, rule: &str, path: &str, detail: String) -> RegisterFault {
+        let (path, text) = (path.to_string(), text_of(code, None, None, None));
+        RegisterFault { file: 0, code, path, list: None, sheet: None, row: None, column: None, rule: rule.into(), detail, text }
+    }
+
     /// The place in words: file aside.
     pub fn place(&self) -> String {
         let Some(list) = &self.list else { return self.path.clone() };
@@ -95,7 +105,9 @@ pub fn text_of(code: &str, list: Option<&List>, row: Option<usize>, column: Opti
     let said = match code {
         "missing" => format!("必填，但未填写{expected}"),
         "duplicate" => "同一条记录出现了两次".into(),
+        "duplicate_field" => "同一个名称写了两次，只会有一个生效，请删去其中一个".into(),
         "reference" if column.is_some() => "所引用的记录不存在".into(),
+        "period" => "起始时间须早于截止时间".into(),
         "reference" => "仍被其他记录引用，不能删除".into(),
         "unknown_field" => "没有这个栏目或清单".into(),
         "version" | "rulebook" => "版本号或规则版本不正确".into(),
@@ -118,8 +130,7 @@ pub fn text_of(code: &str, list: Option<&List>, row: Option<usize>, column: Opti
     format!("{place}{column_name}{said}。")
 }
 
-pub(crate) fn fault_of_file(code: &'static str, detail: String) -> RegisterFault {
-    let text = text_of(code, None, None, None);
-    let rule = "a register file is JSON, XLSX with one sheet per list, or CSV with one list".to_string();
-    RegisterFault { file: 0, code, path: String::new(), list: None, sheet: None, row: None, column: None, rule, detail, text }
+/// The beginning of a text that somebody has sent, for a message.
+pub fn short(text: &str) -> String {
+    text.chars().take(64).collect()
 }

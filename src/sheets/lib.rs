@@ -6,14 +6,15 @@ mod bounds;
 mod cell;
 mod csv_file;
 mod fault;
+mod json_file;
 mod table;
 mod template;
 mod xlsx;
 
-pub use fault::{RegisterFault, RegisterFile, SheetRows, text_of};
+pub use fault::{RegisterFault, RegisterFile, SheetRows, short, text_of};
 pub use template::{TemplateError, template_csv, template_json, template_xlsx};
 
-use fault::fault_of_file;
+use fault::FILE_RULE;
 
 /// The three forms of a register file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +62,7 @@ pub struct Reading<'a> {
 /// Reads a register file; whatever is wrong with it stands in its faults.
 pub fn read(kind: FileKind, bytes: &[u8], reading: &Reading<'_>) -> RegisterFile {
     match kind {
-        FileKind::Json => match serde_json::from_slice(bytes) {
-            Ok(content) => RegisterFile { content, ..RegisterFile::default() },
-            Err(error) => unreadable(format!("the file is no JSON: {error}")),
-        },
+        FileKind::Json => read_json(bytes).unwrap_or_else(|error| unreadable(format!("the file is no JSON: {error}"))),
         FileKind::Csv => csv_file::read(bytes, reading),
         FileKind::Xlsx if bytes.starts_with(&OLD_EXCEL) => {
             unreadable("the file is an old Excel workbook (.xls), or has a password: save it as .xlsx without one".into())
@@ -75,6 +73,11 @@ pub fn read(kind: FileKind, bytes: &[u8], reading: &Reading<'_>) -> RegisterFile
     }
 }
 
+/// Reads a register file in JSON, or says why it is none.
+pub fn read_json(bytes: &[u8]) -> Result<RegisterFile, serde_json::Error> {
+    json_file::read(bytes)
+}
+
 fn unreadable(detail: String) -> RegisterFile {
-    RegisterFile { faults: vec![fault_of_file("unreadable", detail)], ..RegisterFile::default() }
+    RegisterFile { faults: vec![RegisterFault::of_file("unreadable", FILE_RULE, "", detail)], ..RegisterFile::default() }
 }

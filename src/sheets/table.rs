@@ -3,16 +3,18 @@
 use policy::columns::{Column, ColumnKind, List};
 use serde_json::{Map, Value};
 
-use crate::cell::{self, Cell, short};
-use crate::fault::{RegisterFault, RegisterFile, SheetRows, text_of};
+use crate::cell::{self, Cell};
+use crate::fault::{FAULTS_MAX, RegisterFault, RegisterFile, SheetRows, short, text_of};
 
-/// Faults kept of one table; whoever imports bounds them too.
-const FAULTS_MAX: usize = 1000;
+/// Rows of a file, over all of its lists.
+pub(crate) const ROWS_MAX: usize = 400_000;
+/// What the values of a file's rows may take in memory: in a workbook many cells may share one text.
+pub(crate) const BYTES_MAX: usize = 256 << 20;
 /// Columns of a table, headings or not.
 pub(crate) const COLUMNS_MAX: usize = 256;
 /// How an example in a template begins; such a row is passed over.
 pub(crate) const EXAMPLE: &str = "示例";
-const REMOVED: Column = Column { name: "removed", text: "删除", kind: ColumnKind::Bool, required: false, stored: true, refers_to: None };
+const REMOVED: Column = Column { name: "removed", text: "删除", kind: ColumnKind::Bool, required: false, stored: true, refers_to: &[] };
 
 /// What a column of the table is, by its heading.
 enum Heading {
@@ -23,6 +25,14 @@ enum Heading {
     Empty,
 }
 
+/// What was taken from a file, over all of its tables.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+    pub(crate) full: bool,
+}
+
 pub(crate) struct Table<'f> {
     list: &'static List,
     sheet: Option<String>,
@@ -30,22 +40,28 @@ pub(crate) struct Table<'f> {
     rows: Vec<Value>,
     numbers: Vec<usize>,
     file: &'f mut RegisterFile,
+    taken: &'f mut Taken,
 }
 
 impl<'f> Table<'f> {
-    pub(crate) fn new(list: &'static List, sheet: Option<String>, file: &'f mut RegisterFile) -> Table<'f> {
-        Table { list, sheet, headings: None, rows: Vec::new(), numbers: Vec::new(), file }
+    pub(crate) fn new(list: &'static List, sheet: Option<String>, file: &'f mut RegisterFile, taken: &'f mut Taken) -> Table<'f> {
+        Table { list, sheet, headings: None, rows: Vec::new(), numbers: Vec::new(), file, taken }
     }
 
     /// The next row; `number` as the sheet shows it, cells with their columns counted from 0. Rows without content are passed over.
     pub(crate) fn row(&mut self, number: usize, cells: &[(usize, Cell)]) {
-        if cells.iter().all(|(_, cell)| empty(cell)) {
+        if self.full() || cells.iter().all(|(_, cell)| empty(cell)) {
             return;
         }
         let Some(headings) = self.headings.take() else {
             self.headings = Some(self.read_headings(number, cells));
             return;
         };
+        self.taken.rows += 1;
+        if self.taken.rows > ROWS_MAX {
+            self.end(number, format!("the file has more than {ROWS_MAX} rows: split it"));
+            return;
+        }
         match cells.iter().find(|(_, cell)| !empty(cell)) {
             Some((0, Cell::Text(text))) if text.trim_start().starts_with(EXAMPLE) => {
                 let warning =
@@ -53,8 +69,13 @@ impl<'f> Table<'f> {
                 self.file.warnings.push(warning);
             }
             _ => {
-                let row = self.read_row(number, cells, &headings);
-                self.rows.push(Value::Object(row));
+                let row = Value::Object(self.read_row(number, cells, &headings));
+                self.taken.bytes += bytes_of(&row);
+                if self.taken.bytes > BYTES_MAX {
+                    self.end(number, format!("up to here the file's rows take more than {} MiB: split it", BYTES_MAX >> 20));
+                    return;
+                }
+                self.rows.push(row);
                 self.numbers.push(number);
             }
         }
@@ -137,9 +158,17 @@ impl<'f> Table<'f> {
         }
     }
 
-    /// No more of the table is worth reading.
-    pub(crate) fn full_of_faults(&self) -> bool {
-        self.file.faults.len() >= FAULTS_MAX
+    /// Nothing behind this row is read.
+    fn end(&mut self, number: usize, detail: String) {
+        if !self.taken.full {
+            self.taken.full = true;
+            self.put("bound", Some(number), None, format!("a file has at most {ROWS_MAX} rows, of {} MiB", BYTES_MAX >> 20), detail);
+        }
+    }
+
+    /// No more of the file is worth reading.
+    pub(crate) fn full(&self) -> bool {
+        self.taken.full || self.file.faults.len() >= FAULTS_MAX
     }
 
     fn fault(&self, code: &'static str, row: Option<usize>, column: Option<&Column>, rule: String, detail: String) -> RegisterFault {
@@ -175,6 +204,17 @@ fn heading_of(list: &'static List, text: &str) -> Option<&'static Column> {
         text.split(|letter: char| letter.is_whitespace() || "()（）*＊".contains(letter)).filter(|word| !word.is_empty()).collect();
     let all = || list.columns.iter().chain([&REMOVED]);
     all().find(|column| !words.is_empty() && words.iter().all(|word| *word == column.name || *word == column.text))
+}
+
+/// What a value takes in memory, roughly.
+fn bytes_of(value: &Value) -> usize {
+    let within = match value {
+        Value::String(text) => text.len(),
+        Value::Array(entries) => entries.iter().map(bytes_of).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + bytes_of(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + within
 }
 
 fn empty(cell: &Cell) -> bool {

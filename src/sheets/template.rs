@@ -38,7 +38,7 @@ fn example(column: &Column) -> String {
         ColumnKind::Token => "a-long-secret".into(),
         ColumnKind::PublicKey => "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".into(),
         ColumnKind::CreditCode => "91440300708461136T".into(),
-        ColumnKind::City => "440100".into(),
+        ColumnKind::City | ColumnKind::Party => "440100".into(),
         ColumnKind::Province => "44".into(),
         ColumnKind::Money => "80000.00".into(),
         ColumnKind::Bool => "否".into(),

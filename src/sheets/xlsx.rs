@@ -7,8 +7,8 @@ use policy::columns::{LISTS, List};
 use serde_json::json;
 
 use crate::cell::Cell;
-use crate::fault::{RegisterFile, fault_of_file};
-use crate::table::{COLUMNS_MAX, Table, letters};
+use crate::fault::{FILE_RULE, RegisterFault, RegisterFile};
+use crate::table::{COLUMNS_MAX, Table, Taken, letters};
 use crate::{Reading, bounds, unreadable};
 
 /// Sheets that hold no rows of a list.
@@ -22,7 +22,8 @@ pub(crate) fn read(bytes: &[u8], reading: &Reading<'_>) -> RegisterFile {
     }
     let mut file = RegisterFile { content: json!({ "v": 1, "rulebook": reading.rulebook }), ..RegisterFile::default() };
     if let Err(error) = read_sheets(bytes, &mut file) {
-        file.faults.push(fault_of_file("unreadable", format!("the workbook cannot be read: {error}")));
+        let detail = format!("the workbook cannot be read: {error}");
+        file.faults.push(RegisterFault::of_file("unreadable", FILE_RULE, "", detail));
     }
     file
 }
@@ -34,7 +35,7 @@ fn list_of(name: &str) -> Option<&'static List> {
 fn read_sheets(bytes: &[u8], file: &mut RegisterFile) -> Result<(), XlsxError> {
     let mut workbook: Xlsx<_> = Xlsx::new(Cursor::new(bytes))?;
     let sheets = workbook.sheets_metadata().to_vec();
-    let mut lists_read = 0;
+    let (mut lists_read, mut taken) = (0, Taken::default());
     for sheet in sheets {
         let hidden = sheet.visible != SheetVisible::Visible;
         let Some(list) = list_of(&sheet.name) else {
@@ -42,8 +43,8 @@ fn read_sheets(bytes: &[u8], file: &mut RegisterFile) -> Result<(), XlsxError> {
                 read_meta(&mut workbook, &sheet.name, file)?;
             } else if sheet.name != NOTES_SHEET && !hidden && sheet.typ == SheetType::WorkSheet && has_cells(&mut workbook, &sheet.name)? {
                 let names: Vec<String> = LISTS.iter().map(|list| format!("{} ({})", list.name, list.text)).collect();
-                let mut fault =
-                    fault_of_file("unknown_field", format!("there is no list {:?}; lists are {}", sheet.name, names.join(", ")));
+                let detail = format!("there is no list {:?}; lists are {}", sheet.name, names.join(", "));
+                let mut fault = RegisterFault::of_file("unknown_field", FILE_RULE, "", detail);
                 fault.sheet = Some(sheet.name);
                 file.faults.push(fault);
             }
@@ -52,7 +53,7 @@ fn read_sheets(bytes: &[u8], file: &mut RegisterFile) -> Result<(), XlsxError> {
         lists_read += 1;
         let twice = file.places.contains_key(list.name);
         let merged = workbook.merge_cells_by_sheet_name(&sheet.name)?;
-        let mut table = Table::new(list, Some(sheet.name.clone()), file);
+        let mut table = Table::new(list, Some(sheet.name.clone()), file, &mut taken);
         if hidden {
             table.put("hidden", None, None, "sheets that are read are seen".into(), "the sheet is hidden".into());
         }
@@ -60,6 +61,9 @@ fn read_sheets(bytes: &[u8], file: &mut RegisterFile) -> Result<(), XlsxError> {
             table.put("duplicate", None, None, "one sheet per list".into(), "the list has two sheets".into());
         }
         for cells in merged {
+            if table.full() {
+                break;
+            }
             let (first, last) = (cells.start, cells.end);
             let place = |(row, column): (u32, u32)| format!("{}{}", letters(column as usize), row + 1);
             let detail = format!("{}:{} are merged", place(first), place(last));
@@ -67,11 +71,16 @@ fn read_sheets(bytes: &[u8], file: &mut RegisterFile) -> Result<(), XlsxError> {
         }
         if !hidden && !twice {
             read_cells(&mut workbook, &sheet.name, &mut table)?;
+            let full = table.full();
             table.finish();
+            if full {
+                break;
+            }
         }
     }
     if lists_read == 0 && file.faults.is_empty() {
-        file.faults.push(fault_of_file("missing", "the workbook has no sheet that is named as a list".into()));
+        let detail = "the workbook has no sheet that is named as a list".into();
+        file.faults.push(RegisterFault::of_file("missing", FILE_RULE, "", detail));
     }
     Ok(())
 }
@@ -87,7 +96,7 @@ fn read_cells(workbook: &mut Xlsx<Cursor<&[u8]>>, sheet: &str, table: &mut Table
         if at_row > row {
             table.row(row as usize + 1, &cells);
             (row, cells) = (at_row, Vec::new());
-            if table.full_of_faults() {
+            if table.full() {
                 return Ok(());
             }
         }
@@ -107,14 +116,14 @@ fn read_cells(workbook: &mut Xlsx<Cursor<&[u8]>>, sheet: &str, table: &mut Table
 fn cell_of(value: &DataRef<'_>) -> Option<Cell> {
     Some(match value {
         DataRef::Empty => return None,
-        DataRef::String(text) => Cell::Text(text.clone()),
-        DataRef::SharedString(text) => Cell::Text((*text).to_string()),
+        DataRef::String(text) => Cell::text(text),
+        DataRef::SharedString(text) => Cell::text(text),
         DataRef::Int(number) => Cell::Number(number.to_string()),
         // The shortest decimal that is this very number: what the sheet's author wrote, if it has at most 15 digits.
         DataRef::Float(number) => Cell::Number(number.to_string()),
         DataRef::Bool(flag) => Cell::Bool(*flag),
         DataRef::DateTime(moment) => Cell::Moment(moment_of(moment)),
-        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => Cell::Text(text.clone()),
+        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => Cell::text(text),
         DataRef::Error(error) => Cell::Error(error.to_string()),
     })
 }

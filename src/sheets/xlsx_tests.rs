@@ -141,3 +141,30 @@ fn templates_are_read_without_a_fault_and_their_examples_passed_over_visibly() {
         assert_eq!((codes(&read), read.warnings.len()), (vec![], 1), "{}", list.name);
     }
 }
+
+/// A workbook of products whose lists are all one text, put in the place of a short one in the shared texts.
+fn of_one_text(text: &str) -> RegisterFile {
+    const SHORT: &str = "SHORT";
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet().set_name("products").unwrap();
+    row(sheet, 0, &["id", "supplier", "name", "class", "row", "function_modules", "aliases"]);
+    [1, 2].into_iter().for_each(|at| row(sheet, at, &[&format!("P-{at}"), "S-1", "n", "A", "5", SHORT, SHORT]));
+    let mut archive = zip::ZipArchive::new(Cursor::new(workbook.save_to_buffer().unwrap())).unwrap();
+    let mut changed = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for at in 0..archive.len() {
+        let mut part = archive.by_index(at).unwrap();
+        let mut content = String::new();
+        std::io::Read::read_to_string(&mut part, &mut content).unwrap();
+        changed.start_file(part.name().unwrap().to_string(), zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut changed, content.replace(SHORT, text).as_bytes()).unwrap();
+    }
+    read(&changed.finish().unwrap().into_inner(), &READING)
+}
+
+#[test]
+fn a_long_text_that_many_cells_share_is_not_copied_for_each() {
+    let file = of_one_text(&"厂".repeat(2 << 20));
+    let expected: Vec<_> =
+        [2, 3].iter().flat_map(|row| ["function_modules", "aliases"].map(|name| ("bound", Some(*row), Some(name)))).collect();
+    assert_eq!(codes(&file), expected);
+}

@@ -28,6 +28,7 @@ mod rebuild;
 mod receipt_rows;
 mod refusal_facts;
 mod register_audit;
+mod register_faults;
 mod register_import;
 mod register_rows;
 mod result_seals;

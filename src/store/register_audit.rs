@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use policy::register::VoucherStatus;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Act, AuditDraft};
@@ -34,7 +35,8 @@ impl<'a> RowActs<'a> {
 
     pub(crate) fn drafts(self) -> impl Iterator<Item = AuditDraft> {
         let corrected = self.corrections.iter().map(|(voucher, Correction { from, to, why })| {
-            let detail = json!({ "from": from.code(), "to": to.code(), "why": why });
+            let to = to.map_or("removed", VoucherStatus::code);
+            let detail = json!({ "from": from.code(), "to": to, "why": why });
             AuditDraft::of(Act::StateCorrected, format!("vouchers/{voucher}"), detail)
         });
         let changed = self.by_subject.into_iter().flat_map(|(subject, changes)| {

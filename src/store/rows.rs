@@ -8,6 +8,7 @@ use policy::columns::ColumnKind;
 use policy::money::Yuan;
 use policy::regions;
 use serde_json::{Map, Value};
+use sheets::short;
 use wire::{PublicKey, credit_code, topic};
 
 /// Entries of a list within a row.
@@ -36,7 +37,7 @@ pub(crate) fn checked(kind: ColumnKind, value: &Value) -> Result<Value, String> 
 fn checked_text(kind: ColumnKind, text: &str) -> Result<String, String> {
     let sound = |sound: bool| if sound { Ok(text.to_string()) } else { Err(format!("{:?} is not sound", short(text))) };
     match kind {
-        ColumnKind::Name => sound(text_sound(text, 64)),
+        ColumnKind::Name | ColumnKind::Party => sound(text_sound(text, 64)),
         ColumnKind::Text | ColumnKind::TextOrBool => sound(text_sound(text, 256)),
         ColumnKind::GatewayId => sound(topic::gateway_id_valid(text)),
         // The secret itself never appears in a message.
@@ -116,10 +117,6 @@ fn type_name(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]

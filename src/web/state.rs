@@ -27,6 +27,8 @@ pub struct WebParts {
     pub limits: RequestLimits,
     /// Held while an evidence pack is made.
     pub packing: tokio::sync::Mutex<()>,
+    /// Held while a register file is read and taken in: a large one takes much memory.
+    pub importing: tokio::sync::Mutex<()>,
     /// How long refused messages are kept.
     pub quarantine_keep_days: u64,
     /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.

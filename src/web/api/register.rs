@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use policy::in_force::Dated;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sheets::{FileKind, Reading, RegisterFile};
+use sheets::{FileKind, Reading};
 use store::{ImportError, Imported, KeyRole};
 
 use super::body;
@@ -32,16 +32,15 @@ pub async fn import(
     caller.must_be(&[KeyRole::Admin])?;
     let (kind, body) = body::read_register(&headers, request).await?;
     let rulebooks = &state.monitor.parts().rulebooks;
-    let file = if kind == FileKind::Json {
-        let content: Value =
-            serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is no JSON: {error}")))?;
-        RegisterFile::from(content)
-    } else {
-        let rulebook = query.rulebook.unwrap_or_else(|| rulebooks.newest().id().to_string());
-        let reading = move || sheets::read(kind, &body, &Reading { rulebook: &rulebook, list: query.list.as_deref() });
-        let read = tokio::task::spawn_blocking(reading).await;
-        read.map_err(|error| Problem::unavailable(format!("the table could not be read: {error}")))?
+    let rulebook = query.rulebook.unwrap_or_else(|| rulebooks.newest().id().to_string());
+    let _one_at_a_time = state.importing.lock().await;
+    let reading = move || match kind {
+        FileKind::Json => sheets::read_json(&body),
+        FileKind::Csv | FileKind::Xlsx => Ok(sheets::read(kind, &body, &Reading { rulebook: &rulebook, list: query.list.as_deref() })),
     };
+    let read = tokio::task::spawn_blocking(reading).await;
+    let read = read.map_err(|error| Problem::unavailable(format!("the file could not be read: {error}")))?;
+    let file = read.map_err(|error| Problem::bad_request(format!("the body is no JSON: {error}")))?;
     match state.store.import_register(&[file], &|id| rulebooks.get(id).is_some(), &caller.actor(&state)).await {
         Ok(Imported { changed, warnings }) => {
             state.register.refresh().await?;
