@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::calendar::{Day, day_of, day_start};
 use crate::devices::within;
-use crate::facts::VoucherFacts;
+use crate::facts::DeviceDays;
 use crate::findings::{Found, found};
 use crate::judge::Case;
 use crate::reasons::FindingCode;
@@ -31,37 +31,75 @@ struct HourOfValues {
     days_late: u32,
 }
 
-pub(crate) fn find(case: &Case<'_>, window: &Window) -> Vec<Found> {
-    let hours = hours_by_device(case.facts, window);
-    frozen(case, &hours).into_iter().chain(identical(case, &hours)).collect()
+/// What the values of one device tell in short.
+#[derive(Default)]
+struct InShort {
+    hours: usize,
+    /// Hours that stand still.
+    still: usize,
+    /// By day, oldest first: the smallest of its hours' sums.
+    smallest: Vec<(Day, u32)>,
 }
 
-/// Of hours that had ended at the cut-off: what came after it may belong to no other. Both channels tell of the same machine.
-fn hours_by_device<'f>(facts: &'f VoucherFacts, window: &Window) -> BTreeMap<&'f str, Hours> {
-    let mut devices: BTreeMap<&str, Hours> = BTreeMap::new();
-    for (device, days) in &facts.devices {
-        let mut hours = Hours::new();
-        for (day, of_day) in within(days, window) {
-            let ended = ended_hours(*day, window);
-            for ((hour, _), told) in of_day.hours.iter().filter(|((hour, _), told)| *hour < ended && told.values.enough()) {
-                let days_late = told.normal.as_slice().last().map_or(0, |seen| seen.days_late);
-                let of_hour = HourOfValues { values: told.values, days_late };
-                let kept = hours.entry((*day, *hour)).or_insert(of_hour);
-                // The channel that tells of movement is believed.
-                if !kept.values.differ() {
-                    *kept = of_hour;
-                }
+type InShortByDevice<'f> = BTreeMap<&'f str, InShort>;
+
+pub(crate) fn find(case: &Case<'_>, window: &Window) -> Vec<Found> {
+    let devices: InShortByDevice<'_> = case.facts.devices.iter().map(|(device, days)| (device.as_str(), in_short(days, window))).collect();
+    frozen(case, window, &devices).into_iter().chain(identical(case, window, &devices)).collect()
+}
+
+fn in_short(days: &DeviceDays, window: &Window) -> InShort {
+    let mut short = InShort::default();
+    each_hour(days, window, |(day, _), of_hour| {
+        short.hours += 1;
+        short.still += usize::from(!of_hour.values.differ());
+        if let Some(sum) = of_hour.values.series() {
+            match short.smallest.last_mut() {
+                Some((last, smallest)) if *last == day => *smallest = sum.min(*smallest),
+                _ => short.smallest.push((day, sum)),
             }
         }
-        if !hours.is_empty() {
-            devices.insert(device, hours);
+    });
+    short
+}
+
+fn hours_of(case: &Case<'_>, window: &Window, device: &str) -> Hours {
+    let mut hours = Hours::new();
+    if let Some(days) = case.facts.devices.get(device) {
+        each_hour(days, window, |at, of_hour| drop(hours.insert(at, of_hour)));
+    }
+    hours
+}
+
+/// Hours that had ended at the cut-off, in order: what came after it may belong to no other. Both channels tell of the same machine.
+fn each_hour(days: &DeviceDays, window: &Window, mut take: impl FnMut((Day, u8), HourOfValues)) {
+    for (day, of_day) in within(days, window) {
+        let ended = ended_hours(*day, window);
+        let told = of_day.hours.iter().filter(|((hour, _), told)| *hour < ended && told.values.enough());
+        let mut told = told.map(|((hour, _), told)| {
+            let days_late = told.normal.as_slice().last().map_or(0, |seen| seen.days_late);
+            (*hour, HourOfValues { values: told.values, days_late })
+        });
+        let mut next = told.next();
+        while let Some((hour, mut of_hour)) = next {
+            next = told.next();
+            while let Some((_, other)) = next.filter(|(other, _)| *other == hour) {
+                // The channel that tells of movement is believed.
+                if !of_hour.values.differ() {
+                    of_hour = other;
+                }
+                next = told.next();
+            }
+            take((*day, hour), of_hour);
         }
     }
-    devices
 }
 
 /// How many of the day's hours had ended at the cut-off.
 fn ended_hours(day: Day, window: &Window) -> u8 {
+    if day < window.to {
+        return 24;
+    }
     let hours = (window.cut_off - day_start(day)).num_hours();
     u8::try_from(hours.clamp(0, 24)).unwrap_or(24)
 }
@@ -72,18 +110,19 @@ fn receipt_days(day: Day, days_late: u32) -> impl Iterator<Item = Day> {
 }
 
 /// More than a share of a declared device's hours stand still.
-fn frozen(case: &Case<'_>, hours: &BTreeMap<&str, Hours>) -> Option<Found> {
+fn frozen(case: &Case<'_>, window: &Window, devices: &InShortByDevice<'_>) -> Option<Found> {
     let parameters = &case.rulebook.parameters;
     let constant = |template: &Option<String>| template.as_ref().is_some_and(|template| parameters.constant_templates.contains(template));
     let mut told = Vec::new();
     let mut days = BTreeSet::new();
     for declared in case.register.devices_of(&case.voucher.id).filter(|declared| !constant(&declared.template)) {
-        let Some(hours) = hours.get(declared.device.as_str()) else { continue };
-        let still: Vec<_> = hours.iter().filter(|(_, of_hour)| !of_hour.values.differ()).collect();
-        let enough = hours.len() >= parameters.frozen_hours_min as usize;
-        if enough && Decimal::from(still.len()) > parameters.frozen_share_max * Decimal::from(hours.len()) {
-            told.push(json!({"device": declared.device, "hours_frozen": still.len(), "hours_compared": hours.len()}));
-            days.extend(still.into_iter().flat_map(|((day, _), of_hour)| receipt_days(*day, of_hour.days_late)));
+        let Some(InShort { hours, still, .. }) = devices.get(declared.device.as_str()) else { continue };
+        let enough = *hours >= parameters.frozen_hours_min as usize;
+        if enough && Decimal::from(*still) > parameters.frozen_share_max * Decimal::from(*hours) {
+            told.push(json!({"device": declared.device, "hours_frozen": still, "hours_compared": hours}));
+            let hours = hours_of(case, window, &declared.device);
+            let still = hours.iter().filter(|(_, of_hour)| !of_hour.values.differ());
+            days.extend(still.flat_map(|((day, _), of_hour)| receipt_days(*day, of_hour.days_late)));
         }
     }
     let counted = format!(
@@ -95,14 +134,14 @@ fn frozen(case: &Case<'_>, hours: &BTreeMap<&str, Hours>) -> Option<Found> {
 }
 
 /// Two devices, at least one of them declared, whose readings are the same hour by hour.
-fn identical(case: &Case<'_>, hours: &BTreeMap<&str, Hours>) -> Option<Found> {
+fn identical(case: &Case<'_>, window: &Window, devices: &InShortByDevice<'_>) -> Option<Found> {
     let parameters = &case.rulebook.parameters;
     let (mut told, mut days) = (Vec::new(), BTreeSet::new());
-    for (one, other) in candidates(hours) {
+    for (one, other) in candidates(devices) {
         if !declares(case, case.voucher, one) && !declares(case, case.voucher, other) {
             continue;
         }
-        let (equal, compared) = compare(&hours[one], &hours[other]);
+        let (equal, compared) = compare(&hours_of(case, window, one), &hours_of(case, window, other));
         let enough = equal.len() >= parameters.identical_hours_min as usize;
         if enough && Decimal::from(equal.len()) >= parameters.identical_share_min * Decimal::from(compared) {
             let mut pair = json!({"devices": [one, other], "hours_identical": equal.len(), "hours_compared": compared});
@@ -130,18 +169,10 @@ fn declares(case: &Case<'_>, voucher: &Voucher, device: &str) -> bool {
 
 /// Pairs that may well be the same: on some day the smallest of their hours' sums is one. Whoever shares most hours shares most of
 /// these; of many alike each is paired with the first.
-fn candidates<'h>(hours: &BTreeMap<&'h str, Hours>) -> BTreeSet<(&'h str, &'h str)> {
-    let mut smallest: Vec<(Day, u32, &str)> = Vec::new();
-    for (device, hours) in hours {
-        let mut of_device: BTreeMap<Day, u32> = BTreeMap::new();
-        for ((day, _), of_hour) in hours {
-            if let Some(sum) = of_hour.values.series() {
-                let kept = of_device.entry(*day).or_insert(sum);
-                *kept = (*kept).min(sum);
-            }
-        }
-        smallest.extend(of_device.into_iter().map(|(day, sum)| (day, sum, *device)));
-    }
+fn candidates<'f>(devices: &InShortByDevice<'f>) -> BTreeSet<(&'f str, &'f str)> {
+    let of_device =
+        |(device, short): (&&'f str, &InShort)| short.smallest.iter().map(|(day, sum)| (*day, *sum, *device)).collect::<Vec<_>>();
+    let mut smallest: Vec<(Day, u32, &str)> = devices.iter().flat_map(of_device).collect();
     smallest.sort_unstable();
     let alike = smallest.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
     alike.flat_map(|alike| alike[1..].iter().map(|(_, _, device)| (alike[0].2, *device))).collect()
