@@ -94,6 +94,10 @@ pub struct QualityCounts {
 impl QualityCounts {
     pub const QUALITIES: usize = 8;
 
+    pub fn normal(count: u64) -> QualityCounts {
+        QualityCounts { normal: count, others: None }
+    }
+
     pub fn get(&self, quality: usize) -> u64 {
         if quality == 0 { self.normal } else { self.others.as_ref().map_or(0, |others| others[quality - 1]) }
     }

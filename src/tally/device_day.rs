@@ -92,6 +92,7 @@ fn put_with_values(out: &mut Vec<u8>, number: u64, values: ValuesSeen, between: 
     }
 }
 
+#[inline]
 fn take_values(bytes: &mut &[u8]) -> Result<ValuesSeen, DecodeError> {
     let first = *bytes.first().ok_or(DecodeError::Value)?;
     let length = if first & VALUES_DIFFER != 0 { 1 } else { 4 };
@@ -225,6 +226,7 @@ fn copy_hour(from: &mut &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
     Ok(())
 }
 
+#[inline]
 fn take_hour<'a>(bytes: &mut &'a [u8]) -> Result<(u8, HourValue<'a>), DecodeError> {
     let byte = varint::take_byte(bytes)?;
     let code = byte & HOUR_AND_CHANNEL;
@@ -268,34 +270,36 @@ fn skip_pairs(bytes: &mut &[u8], count: u64) -> Result<(), DecodeError> {
 }
 
 impl HourValue<'_> {
+    #[inline]
     fn unfold(self, start_us: i64) -> Result<HourFacts, DecodeError> {
-        let mut facts = HourFacts::default();
         match self {
             HourValue::Plain { first, count, values } => {
-                facts.normal = seen(first, start_us).into();
-                facts.counts.add(0, count);
-                facts.values = values;
+                let normal = seen(first, start_us).into();
+                Ok(HourFacts { normal, other: Sightings::default(), counts: QualityCounts::normal(count), values })
             }
-            HourValue::Full(mut bytes) => {
-                let number = varint::take(&mut bytes)?;
-                for (sightings, count) in [(&mut facts.normal, Some(number >> 1)), (&mut facts.other, None)] {
-                    let count = count.map_or_else(|| varint::take(&mut bytes), Ok)?;
-                    for _ in 0..count {
-                        let us = take_us(&mut bytes)?;
-                        sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start_us));
-                    }
-                }
-                let counted = varint::take_byte(&mut bytes)?;
-                for at in (0..QualityCounts::QUALITIES).filter(|at| counted & 1 << at != 0) {
-                    facts.counts.add(at, varint::take(&mut bytes)?);
-                }
-                if number & 1 != 0 {
-                    facts.values = take_values(&mut bytes)?;
-                }
-            }
+            HourValue::Full(bytes) => unfold_full(bytes, start_us),
         }
-        Ok(facts)
     }
+}
+
+fn unfold_full(mut bytes: &[u8], start_us: i64) -> Result<HourFacts, DecodeError> {
+    let mut facts = HourFacts::default();
+    let number = varint::take(&mut bytes)?;
+    for (sightings, count) in [(&mut facts.normal, Some(number >> 1)), (&mut facts.other, None)] {
+        let count = count.map_or_else(|| varint::take(&mut bytes), Ok)?;
+        for _ in 0..count {
+            let us = take_us(&mut bytes)?;
+            sightings.add(seen(Pair { us, days_late: varint::take_u32(&mut bytes)? }, start_us));
+        }
+    }
+    let counted = varint::take_byte(&mut bytes)?;
+    for at in (0..QualityCounts::QUALITIES).filter(|at| counted & 1 << at != 0) {
+        facts.counts.add(at, varint::take(&mut bytes)?);
+    }
+    if number & 1 != 0 {
+        facts.values = take_values(&mut bytes)?;
+    }
+    Ok(facts)
 }
 
 /// Whole seconds and milliseconds take less room; the two lowest bits say which.
@@ -310,6 +314,7 @@ fn put_us(out: &mut Vec<u8>, us: u32) {
     varint::put(out, u64::from(places) << 2 | unit);
 }
 
+#[inline]
 fn take_us(bytes: &mut &[u8]) -> Result<u32, DecodeError> {
     let number = varint::take(bytes)?;
     let unit = match number & 3 {
