@@ -66,7 +66,9 @@ fn in_short(days: &DeviceDays, window: &Window) -> InShort {
 fn hours_of(case: &Case<'_>, window: &Window, device: &str) -> Hours {
     let mut hours = Hours::new();
     if let Some(days) = case.facts.devices.get(device) {
-        each_hour(days, window, |at, of_hour| drop(hours.insert(at, of_hour)));
+        each_hour(days, window, |at, of_hour| {
+            hours.insert(at, of_hour);
+        });
     }
     hours
 }
