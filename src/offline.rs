@@ -1,5 +1,6 @@
 //! Commands that work on the stored data themselves, whether or not the service runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,11 +15,12 @@ use policy::reasons::Group;
 use policy::result::MonitoringResult;
 use policy::rulebook::Rulebook;
 use store::{
-    Act, Actor, AddressesIgnored, ApiKey, AuditDraft, DamagedBlocks, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, ServiceKeys,
-    SignedHead, Store, StoreError, Tail, scan,
+    Act, Actor, AddressesIgnored, ApiKey, AuditDraft, DamagedBlocks, LogPosition, OsDisk, Rebuild, RegisterState, Scanned, SignedHead,
+    Store, StoreError, Tail, scan,
 };
 
 use crate::config::Config;
+use crate::serve::policy_in_force;
 
 /// Tries of reading checkpoint and log while the service moves on.
 pub(crate) const TRIES: usize = 20;
@@ -36,10 +38,10 @@ pub async fn create_key(config: &Config, key: &ApiKey) -> Result<()> {
 }
 
 /// Puts a new signing key in the place of the one before, which stays known; a running service takes it up by itself.
-pub fn rotate_key(config: &Config) -> Result<()> {
-    let dir = config.path("data.dir");
-    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
-    println!("{}", ServiceKeys::rotate(&dir, Clock::system().now())?);
+pub async fn rotate_key(config: &Config) -> Result<()> {
+    let store = Store::open(&config.path("data.dir")).await?;
+    println!("{}", store.rotate_key(&actor()).await?);
+    store.close().await;
     Ok(())
 }
 
@@ -55,11 +57,11 @@ pub async fn audit(config: &Config, subject: Option<&str>, json: bool) -> Result
                 continue;
             }
             let text = |name: &str| entry.entry[name].as_str().unwrap_or_default().to_string();
-            let block = entry.block.map_or_else(|| "not in the log yet".to_string(), |block| format!("block {block}"));
+            let block = entry.block.map_or_else(|| "尚未入日志 · not in the log yet".to_string(), |block| format!("区块 · block {block}"));
             let (at, who, act, subject) = (text("at"), text("who"), text("act"), text("subject"));
             println!("{}  {at}  {who}  {act}  {subject}  {block}", entry.entry["id"]);
             for change in entry.entry["changes"].as_array().into_iter().flatten() {
-                println!("    {} {}: {} → {}", change["list"], change["key"], change["before"], change["after"]);
+                println!("    {}", shown_change(change));
             }
             if !entry.entry["detail"].is_null() {
                 println!("    {}", entry.entry["detail"]);
@@ -70,6 +72,24 @@ pub async fn audit(config: &Config, subject: Option<&str>, json: bool) -> Result
     }
     store.close().await;
     Ok(())
+}
+
+/// What of a row has changed; of one that came or went all of it.
+fn shown_change(change: &serde_json::Value) -> String {
+    let text = |name: &str| change[name].as_str().unwrap_or_default();
+    let row = format!("{} {}", text("list"), text("key"));
+    match (change["before"].as_object(), change["after"].as_object()) {
+        (Some(before), Some(after)) => {
+            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            let shown = |value: Option<&serde_json::Value>| value.map_or("—".to_string(), ToString::to_string);
+            let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+            let columns: Vec<String> =
+                changed.map(|name| format!("{name}: {} → {}", shown(before.get(name)), shown(after.get(name)))).collect();
+            format!("改 · changed {row}: {}", columns.join("; "))
+        }
+        (None, _) => format!("增 · added {row}: {}", change["after"]),
+        (_, None) => format!("删 · removed {row}: {}", change["before"]),
+    }
 }
 
 /// Whoever runs this command, for the audit log.
@@ -93,13 +113,16 @@ pub async fn judge(config: &Config, options: &JudgeOptions) -> Result<()> {
     let rulebook = options.rulebook.as_deref().map(read_rulebook).transpose()?;
     let store = open_store(config).await?;
     let mut lines = Vec::new();
+    let mut monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;
+    let chosen = chosen(&monitor, options)?;
     if rulebook.is_none() {
         let subject = options.voucher.as_ref().map_or("vouchers".to_string(), |voucher| format!("vouchers/{voucher}"));
-        let detail = serde_json::json!({ "as_of": options.as_of.map(policy::calendar::show_instant) });
+        // The command's configuration may name other files than the service's.
+        let as_of = options.as_of.map(policy::calendar::show_instant);
+        let detail = serde_json::json!({ "as_of": as_of, "policy": policy_in_force(config) });
         store.record_act(&actor(), AuditDraft::of(Act::JudgingAsked, subject, detail)).await?;
     }
-    let mut monitor = offline_monitor(config, &store, rulebook.as_ref()).await?;
-    for some in chosen(&monitor, options)?.chunks(JUDGED_TOGETHER) {
+    for some in chosen.chunks(JUDGED_TOGETHER) {
         let mut tries = 0;
         lines.extend(loop {
             match judge_some(&monitor, some, options, rulebook.as_ref()).await {
@@ -324,6 +347,7 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
     if let Some(path) = since {
         notes.push(std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?);
     }
+    let stored_audit = store.stored_audit().await?;
     let mut tries = 0;
     let verified = loop {
         // Beside a running service a look at the wrong moment may see damage where there is none: it looks again.
@@ -336,7 +360,7 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
     // A head that cannot be read is named above.
     let heads: Vec<SignedHead> = notes.iter().filter_map(|note| SignedHead::read(note, &keys).ok()).collect();
     let (results, of_results) = store.verify_results(&heads, &keys).await?;
-    let (audit_findings, audit_pending) = store.audit_findings(&verified.audited, verified.blocks).await?;
+    let (audit_findings, audit_pending) = store.audit_findings(stored_audit, &verified.audited, verified.blocks).await?;
     store.close().await;
     for finding in verified.findings.iter().chain(&audit_findings) {
         println!("{finding}");
@@ -344,12 +368,12 @@ pub async fn verify_log(config: &Config, since: Option<&Path>) -> Result<bool> {
     for finding in &of_results {
         println!("{finding}");
     }
-    println!("blocks {}, records {}, signed heads {}, results {results}", verified.blocks, verified.records, verified.heads);
-    println!("root {}", hex::encode(verified.root));
-    println!("audit entries {}, waiting {audit_pending}", verified.audited.len());
+    println!("已核对 · blocks {}, records {}, signed heads {}, results {results}", verified.blocks, verified.records, verified.heads);
+    println!("树根 · root {}", hex::encode(verified.root));
+    println!("操作记录 · audit entries {}, waiting {audit_pending}", verified.audited.len());
     let whole = verified.findings.is_empty() && audit_findings.is_empty();
-    println!("{}", if whole { "the log is whole" } else { "the log is NOT whole" });
-    println!("{}", if of_results.is_empty() { "the results are whole" } else { "the results are NOT whole" });
+    println!("{}", if whole { "日志完整 · the log is whole" } else { "日志不完整 · the log is NOT whole" });
+    println!("{}", if of_results.is_empty() { "结果完整 · the results are whole" } else { "结果不完整 · the results are NOT whole" });
     Ok(whole && of_results.is_empty())
 }
 

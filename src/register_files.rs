@@ -1,5 +1,6 @@
 //! `shangyun import`: register files in, templates out.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -81,5 +82,10 @@ pub fn write_template(config: &Config, path: &Path, list: Option<&str>) -> Resul
         (FileKind::Csv, Some(list)) => sheets::template_csv(list).ok_or_else(|| anyhow!("--list {list}: there is no such list"))?,
         (FileKind::Csv, None) => bail!("a CSV file holds one list: say which with --list"),
     };
-    std::fs::write(path, content).with_context(|| path.display().to_string())
+    // What is there already may have been filled in.
+    let file = std::fs::File::create_new(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => anyhow!("{} is there already: name another file, or remove it first", path.display()),
+        _ => anyhow!("{}: {error}", path.display()),
+    });
+    file?.write_all(&content).with_context(|| path.display().to_string())
 }

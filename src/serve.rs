@@ -150,7 +150,7 @@ impl Service {
 }
 
 /// Rulebooks and catalogues, for the audit log.
-fn policy_in_force(config: &Config) -> serde_json::Value {
+pub fn policy_in_force(config: &Config) -> serde_json::Value {
     fn named<T: Dated>(versions: impl Iterator<Item = T>) -> serde_json::Map<String, serde_json::Value> {
         versions.map(|version| (version.id().to_string(), version.hash().into())).collect()
     }

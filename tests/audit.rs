@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use support::register::{FOSHAN, GUANGZHOU, Register, TOKEN, device_names};
+use support::register::{FOSHAN, GUANGZHOU, Register, TOKEN, credit_code, device_names};
 use support::{Site, shangyun, stderr, stdout, wait_for};
 
 fn register() -> Register {
@@ -68,15 +68,44 @@ fn acts_over_http_and_by_command_are_written_down_with_who_before_and_after() {
     assert_eq!((&made["who"], &made["changes"][0]["before"]), (&json!("key:admin:test"), &Value::Null));
     assert!(renamed["who"].as_str().unwrap().starts_with("command:"), "{renamed}");
     assert_eq!((&renamed["changes"][0]["before"]["name"], &renamed["changes"][0]["after"]["name"]), (&json!("供应商S-1"), &json!("改名")));
+    // Two keys may have one name.
+    let created = all.iter().find(|entry| entry["act"] == "key_created" && entry["detail"]["name"] == "test").unwrap();
+    assert!(created["detail"]["sha256"].as_str().unwrap().starts_with(made["key"].as_str().unwrap()), "{created} {made}");
     let of_voucher = entries(&site, "&subject=vouchers/V-1");
     assert_eq!(of_voucher[0]["changes"].as_array().unwrap().len(), 3, "a voucher's devices belong to it: {of_voucher:?}");
     assert_eq!(of_voucher.last().unwrap()["act"], "judging_asked");
     let text = stdout(&shangyun(&site.dir(), &["audit", "--subject", "suppliers/"]));
     assert!(text.contains("suppliers/S-1") && !text.contains("vouchers/V-1"), "{text}");
+    let text = stdout(&shangyun(&site.dir(), &["audit", "--subject", "suppliers/S-1"]));
+    assert!(text.contains("changed suppliers S-1: city: \"440100\" → \"440600\"; name: ") && !text.contains("id: "), "{text}");
     let text = stdout(&shangyun(&site.dir(), &["audit", "--json"]));
-    assert!(!text.contains(TOKEN) && !text.contains(&site.admin) && text.contains("token_sha256"), "{text}");
+    assert!(
+        !text.contains(TOKEN) && !text.contains(&site.admin) && !text.contains("token_sha256") && text.contains("\"token\":\"set\""),
+        "{text}"
+    );
+    import(&site, &Register::new().row("gateways", json!({"id": "gw-1", "enterprise": credit_code(1), "token": "another-secret"})));
+    let of_gateway = entries(&site, "&subject=gateways/gw-1");
+    let change = &of_gateway.last().unwrap()["changes"][0];
+    assert_eq!((&change["before"]["token"], &change["after"]["token"]), (&json!("set"), &json!("changed")));
     let supplier = site.key("supplier", Some("S-1"));
     assert_eq!(site.get("/api/v1/audit", &supplier).status, 403);
+}
+
+#[test]
+fn acts_of_commands_say_what_they_were_done_with() {
+    let site = Site::new(register().file());
+    assert!(shangyun(&site.dir(), &["judge", "--voucher", "V-404"]).status.code() != Some(0));
+    assert_eq!(entries(&site, "&subject=vouchers/V-404"), Vec::<Value>::new(), "there is no such voucher");
+    assert!(shangyun(&site.dir(), &["judge", "--voucher", "V-1"]).status.success());
+    let asked = entries(&site, "&subject=vouchers/V-1").pop().unwrap();
+    assert_eq!((&asked["act"], asked["detail"]["policy"]["rulebooks"]["gd-2019"].is_string()), (&json!("judging_asked"), true), "{asked}");
+    let rotated = shangyun(&site.dir(), &["key", "rotate"]);
+    assert!(rotated.status.success(), "{}", stderr(&rotated));
+    let keys = site.get("/api/v1/keys", "").json();
+    let said = entries(&site, "&subject=keys/signing").pop().unwrap();
+    assert_eq!(said["act"], "key_rotated");
+    assert_eq!(said["detail"], json!({"before": keys["keys"][0]["kid"], "after": keys["keys"][1]["kid"]}));
+    assert_eq!(said["detail"]["after"], stdout(&rotated).trim());
 }
 
 #[test]

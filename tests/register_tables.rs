@@ -170,12 +170,35 @@ fn templates_can_be_taken_in_as_they_are() {
         args.extend(list.iter().flat_map(|list| ["--list", list]));
         let written = shangyun(&site.dir(), &args);
         assert!(written.status.success(), "{}", stderr(&written));
+        let kept = std::fs::read(&path).unwrap();
+        let again = shangyun(&site.dir(), &args);
+        assert!(again.status.code() == Some(2) && stderr(&again).contains("is there already"), "{}", stderr(&again));
+        assert_eq!(std::fs::read(&path).unwrap(), kept);
         let output = shangyun(&site.dir(), &["import", path.to_str().unwrap()]);
         assert!(output.status.success() && stdout(&output).contains("0 rows changed"), "{}{}", stdout(&output), stderr(&output));
         assert_eq!(stdout(&output).contains("[example]"), name != "t.json", "{}", stdout(&output));
     }
     assert_eq!(shangyun(&site.dir(), &["import", "--template", "t.csv"]).status.code(), Some(2));
     assert_eq!(shangyun(&site.dir(), &["import"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_would_be_taken_in_by_half_is_refused_whole() {
+    let site = site();
+    let before = rows(&site, "suppliers");
+    let open = post(&site, "/api/v1/register?list=suppliers", "text/csv", "id,name,city\nS-2,\"好,440600\nS-3,好,440600\n".as_bytes());
+    assert_eq!((open.status, &open.json()["faults"][0]["code"]), (422, &json!("unreadable")), "{}", open.body);
+    let twice = r#"{"v":1,"rulebook":"gd-2019","suppliers":[{"id":"S-2","name":"a","city":"440100"}],"suppliers":[]}"#;
+    let refused = post(&site, "/api/v1/register", "application/json", twice.as_bytes());
+    let fault = &refused.json()["faults"][0];
+    assert_eq!(
+        (refused.status, &fault["code"], &fault["path"]),
+        (422, &json!("duplicate_field"), &json!("/suppliers")),
+        "{}",
+        refused.body
+    );
+    assert_eq!(post(&site, "/api/v1/register", "application/json", b"{\"v\":1,}").status, 400);
+    assert_eq!(rows(&site, "suppliers"), before);
 }
 
 #[test]

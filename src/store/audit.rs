@@ -10,6 +10,7 @@ use sqlx::{Row, SqliteConnection};
 use wire::identity::Sender;
 
 use crate::block::{Record, Vouched};
+use crate::keys::sha256_hex;
 use crate::sql::{Store, StoreError};
 
 /// What was done.
@@ -19,6 +20,8 @@ pub enum Act {
     /// A voucher's state went a way that the rules do not allow, with a reason given.
     StateCorrected,
     KeyCreated,
+    /// The service signs with a new key.
+    KeyRotated,
     QuarantineReplayed,
     JudgingAsked,
     /// The service has started with other rulebooks or catalogues than before.
@@ -36,6 +39,7 @@ impl Act {
             Act::RegisterChanged => "register_changed",
             Act::StateCorrected => "state_corrected",
             Act::KeyCreated => "key_created",
+            Act::KeyRotated => "key_rotated",
             Act::QuarantineReplayed => "quarantine_replayed",
             Act::JudgingAsked => "judging_asked",
             Act::PolicyChanged => "policy_changed",
@@ -51,11 +55,17 @@ impl Act {
 pub struct Actor {
     pub who: String,
     pub at: Instant,
+    /// Which of the keys of that name: the first digits of its SHA-256.
+    pub key: Option<String>,
 }
 
 impl Actor {
     pub fn new(who: impl Into<String>, at: Instant) -> Actor {
-        Actor { who: who.into(), at }
+        Actor { who: who.into(), at, key: None }
+    }
+
+    pub fn with_key(self, secret: &str) -> Actor {
+        Actor { key: Some(sha256_hex(secret).chars().take(8).collect()), ..self }
     }
 }
 
@@ -134,6 +144,8 @@ pub const AUDIT_PAGE: usize = 200;
 /// What is carried into the log in one piece.
 const PENDING_BYTES_MAX: usize = 2 << 20;
 const PENDING_ROWS_MAX: i64 = 2000;
+/// Bodies in one statement.
+const PUT_BYTES_MAX: usize = 4 << 20;
 
 /// Writes acts down in the transaction of the change.
 pub(crate) async fn put_audit(
@@ -143,29 +155,42 @@ pub(crate) async fn put_audit(
 ) -> Result<(), StoreError> {
     let newest: Option<i64> =
         sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetch_optional(&mut *connection).await?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
     for (id, draft) in (newest.unwrap_or(0) + 1..).zip(drafts) {
         let mut body = json!({
             "v": 1, "id": id, "at": show_instant(actor.at), "who": actor.who, "act": draft.act.as_str(), "subject": draft.subject,
         });
+        if let Some(key) = &actor.key {
+            body["key"] = json!(key);
+        }
         if !draft.changes.is_empty() {
             body["changes"] = Value::Array(draft.changes);
         }
         if !draft.detail.is_null() {
             body["detail"] = draft.detail;
         }
-        let body = body.to_string().into_bytes();
-        let sha256: [u8; 32] = Sha256::digest(&body).into();
-        sqlx::query("INSERT INTO audit (id, at, who, act, subject, body, sha256) VALUES (?, ?, ?, ?, ?, ?, ?)")
-            .bind(id)
-            .bind(actor.at.timestamp_micros())
-            .bind(&actor.who)
-            .bind(draft.act.as_str())
-            .bind(draft.subject)
-            .bind(body)
-            .bind(&sha256[..])
-            .execute(&mut *connection)
-            .await?;
+        let body = body.to_string();
+        let sha256 = hex::encode(Sha256::digest(&body));
+        bytes += body.len();
+        rows.push(json!([id, draft.act.as_str(), draft.subject, body, sha256]));
+        if bytes > PUT_BYTES_MAX {
+            put_rows(connection, actor, std::mem::take(&mut rows)).await?;
+            bytes = 0;
+        }
     }
+    put_rows(connection, actor, rows).await
+}
+
+async fn put_rows(connection: &mut SqliteConnection, actor: &Actor, rows: Vec<Value>) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO audit (id, at, who, act, subject, body, sha256)
+         SELECT value ->> 0, ?, ?, value ->> 1, value ->> 2, CAST(value ->> 3 AS BLOB), unhex(value ->> 4) FROM json_each(?)",
+    )
+    .bind(actor.at.timestamp_micros())
+    .bind(&actor.who)
+    .bind(Value::Array(rows).to_string())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

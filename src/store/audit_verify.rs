@@ -1,6 +1,6 @@
 //! The stored audit entries against the evidence log: one that was changed, taken away or slipped in is named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy::calendar::show_instant;
 use serde_json::Value;
@@ -17,48 +17,104 @@ pub(crate) type Logged = BTreeMap<i64, Vec<AuditPlace>>;
 /// Numbers named of a gap; the rest is counted.
 const NAMED_MAX: usize = 20;
 
+/// Entries in one look at the database.
+const PAGE: i64 = 1000;
+
+/// The stored entries in short.
+#[derive(Debug, Default)]
+pub struct StoredAudit {
+    entries: Vec<Stored>,
+    /// The last number that was given away.
+    newest: i64,
+}
+
+#[derive(Debug)]
+struct Stored {
+    id: i64,
+    sha256: [u8; 32],
+    block: Option<u64>,
+    /// Its columns say what its body says.
+    agrees: bool,
+    /// Read after the log: its block may lie beyond what was read of it.
+    late: bool,
+}
+
 impl Store {
-    /// Compares the stored entries with those of a log that was read before. Gives how many wait to be carried into the log, too.
-    pub async fn audit_findings(&self, logged: &Logged, blocks: u64) -> Result<(Vec<Finding>, u64), StoreError> {
-        let rows = sqlx::query("SELECT id, at, who, act, subject, body, block FROM audit ORDER BY id").fetch_all(&self.readers).await?;
-        let (mut findings, mut pending, mut stored) = (Vec::new(), 0, Vec::new());
-        for row in &rows {
-            let id: i64 = row.try_get("id")?;
-            let (body, block): (&[u8], Option<i64>) = (row.try_get("body")?, row.try_get("block")?);
-            stored.push(id);
-            let found = |what: String| Finding::Audit { id, what };
-            let at: i64 = row.try_get("at")?;
-            let columns = [row.try_get::<&str, _>("who")?, row.try_get("act")?, row.try_get("subject")?];
-            if !agrees(body, id, at, columns) {
-                findings.push(found("its columns say something else than its body".into()));
+    /// To be read before the log: what is said to stand in it then does.
+    pub async fn stored_audit(&self) -> Result<StoredAudit, StoreError> {
+        let mut stored = StoredAudit::default();
+        self.read_audit(&mut stored, false).await?;
+        Ok(stored)
+    }
+
+    async fn read_audit(&self, stored: &mut StoredAudit, late: bool) -> Result<(), StoreError> {
+        let newest: Option<i64> =
+            sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetch_optional(&self.readers).await?;
+        let mut after = stored.newest;
+        loop {
+            let page = "SELECT id, at, who, act, subject, body, block FROM audit WHERE id > ? ORDER BY id LIMIT ?";
+            let rows = sqlx::query(page).bind(after).bind(PAGE).fetch_all(&self.readers).await?;
+            for row in &rows {
+                let (id, at): (i64, i64) = (row.try_get("id")?, row.try_get("at")?);
+                let (body, block): (&[u8], Option<i64>) = (row.try_get("body")?, row.try_get("block")?);
+                let columns = [row.try_get::<&str, _>("who")?, row.try_get("act")?, row.try_get("subject")?];
+                let (sha256, agrees) = (Sha256::digest(body).into(), agrees(body, id, at, columns));
+                stored.entries.push(Stored { id, sha256, block: block.map(|block| block as u64), agrees, late });
+                after = id;
+            }
+            if rows.len() < PAGE as usize {
+                stored.newest = after.max(newest.unwrap_or(0));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compares the stored entries with those of a log that was read after them, of so many blocks. Gives how many wait to be carried
+    /// into the log, too.
+    pub async fn audit_findings(&self, mut stored: StoredAudit, logged: &Logged, blocks: u64) -> Result<(Vec<Finding>, u64), StoreError> {
+        self.read_audit(&mut stored, true).await?;
+        let (mut findings, mut pending) = (Vec::new(), 0);
+        for entry in &stored.entries {
+            let id = entry.id;
+            let mut found = |what: String| findings.push(Finding::Audit { id, what });
+            if !entry.agrees {
+                found("its columns say something else than its body".into());
             }
             let places = logged.get(&id).map(Vec::as_slice).unwrap_or_default();
-            let sha256: [u8; 32] = Sha256::digest(body).into();
-            match (places, block) {
+            match (places, entry.block) {
                 ([], None) => pending += 1,
-                ([], Some(block)) if block as u64 >= blocks => {}
-                ([], Some(block)) => findings.push(found(format!("it should stand in block {block} of the log and does not"))),
-                ([place], block) => {
-                    if place.sha256 != sha256 {
-                        findings.push(found(format!("it was changed: block {} of the log holds another", place.block)));
-                    } else if block.is_some_and(|block| block as u64 != place.block) {
-                        findings.push(found(format!("it stands in block {}, not where the database says", place.block)));
-                    }
+                ([], Some(block)) if entry.late && block >= blocks => {}
+                ([], Some(block)) => found(format!("it should stand in block {block} of the log and does not")),
+                ([place], _) if place.sha256 != entry.sha256 => {
+                    found(format!("it was changed: block {} of the log holds another", place.block));
                 }
-                (places, _) => findings.push(found(format!("it stands in the log {} times", places.len()))),
+                ([place], Some(block)) if block != place.block => {
+                    found(format!("it stands in block {}, not where the database says", place.block));
+                }
+                ([_], _) => {}
+                (places, _) => found(format!("it stands in the log {} times", places.len())),
             }
         }
-        let missing: Vec<&AuditPlace> =
-            logged.iter().filter(|(id, _)| stored.binary_search(id).is_err()).flat_map(|(_, places)| places).collect();
-        for place in missing.iter().take(NAMED_MAX) {
-            let what = format!("it was deleted from the database; block {} of the log still holds it", place.block);
-            findings.push(Finding::Audit { id: place.id, what });
-        }
-        if let Some(place) = missing.get(NAMED_MAX) {
-            let what = format!("it and {} more were deleted from the database", missing.len() - NAMED_MAX - 1);
-            findings.push(Finding::Audit { id: place.id, what });
-        }
+        missing(&stored, logged, &mut findings);
         Ok((findings, pending))
+    }
+}
+
+/// Names what the database no longer holds: numbers are given away without a gap.
+fn missing(stored: &StoredAudit, logged: &Logged, findings: &mut Vec<Finding>) {
+    let held: BTreeSet<i64> = stored.entries.iter().map(|entry| entry.id).collect();
+    let beyond = logged.keys().copied().filter(|id| *id > stored.newest || *id < 1);
+    let mut gone = (1..=stored.newest).chain(beyond).filter(|id| !held.contains(id));
+    for id in gone.by_ref().take(NAMED_MAX) {
+        let what = match logged.get(&id).and_then(|places| places.first()) {
+            Some(place) => format!("it was deleted from the database; block {} of the log still holds it", place.block),
+            None => "it was deleted from the database before it stood in the log".into(),
+        };
+        findings.push(Finding::Audit { id, what });
+    }
+    if let Some(id) = gone.next() {
+        let what = format!("it and {} more were deleted from the database", gone.count());
+        findings.push(Finding::Audit { id, what });
     }
 }
 
@@ -90,8 +146,42 @@ mod tests {
         (dir, store, logged)
     }
 
+    /// Whoever tampers would do so.
+    async fn unguarded(store: &Store) {
+        for guard in ["audit_kept", "audit_unchanged", "audit_follows"] {
+            sqlx::query(sqlx::AssertSqlSafe(format!("DROP TRIGGER {guard}"))).execute(&store.writer).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_database_refuses_to_change_or_delete_an_entry_or_to_put_one_in_its_place() {
+        let (_dir, store, logged) = case().await;
+        for refused in [
+            "DELETE FROM audit WHERE id = 3",
+            "UPDATE audit SET who = 'x' WHERE id = 1",
+            "UPDATE audit SET block = 7 WHERE id = 1",
+            "INSERT OR REPLACE INTO audit SELECT * FROM audit WHERE id = 2",
+            "INSERT INTO audit SELECT 9, at, who, act, subject, body, sha256, NULL FROM audit WHERE id = 3",
+        ] {
+            assert!(sqlx::query(refused).execute(&store.writer).await.is_err(), "{refused}");
+        }
+        assert_eq!(told(&store, &logged).await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_said_to_stand_beyond_the_log_and_one_deleted_before_it_stood_there_are_named() {
+        let (_dir, store, mut logged) = case().await;
+        unguarded(&store).await;
+        logged.remove(&3);
+        sqlx::query("UPDATE audit SET block = 999999999 WHERE id = 3").execute(&store.writer).await.unwrap();
+        assert_eq!(told(&store, &logged).await, ["audit entry 3: it should stand in block 999999999 of the log and does not"]);
+        sqlx::query("DELETE FROM audit WHERE id = 3").execute(&store.writer).await.unwrap();
+        assert_eq!(told(&store, &logged).await, ["audit entry 3: it was deleted from the database before it stood in the log"]);
+    }
+
     async fn told(store: &Store, logged: &Logged) -> Vec<String> {
-        store.audit_findings(logged, 3).await.unwrap().0.iter().map(ToString::to_string).collect()
+        let stored = store.stored_audit().await.unwrap();
+        store.audit_findings(stored, logged, 3).await.unwrap().0.iter().map(ToString::to_string).collect()
     }
 
     #[tokio::test]
@@ -108,6 +198,7 @@ mod tests {
             ),
         ] {
             let (_dir, store, logged) = case().await;
+            unguarded(&store).await;
             sqlx::query(tampering).execute(&store.writer).await.unwrap();
             let told = told(&store, &logged).await;
             assert_eq!(told.len(), expected.len(), "{tampering}: {told:?}");
@@ -122,8 +213,10 @@ mod tests {
         logged.get_mut(&1).unwrap().push(again);
         assert_eq!(told(&store, &logged).await, ["audit entry 1: it stands in the log 2 times"]);
         logged.remove(&1);
+        unguarded(&store).await;
         sqlx::query("UPDATE audit SET block = NULL WHERE id = 1").execute(&store.writer).await.unwrap();
-        let (findings, waiting) = store.audit_findings(&logged, 3).await.unwrap();
+        let stored = store.stored_audit().await.unwrap();
+        let (findings, waiting) = store.audit_findings(stored, &logged, 3).await.unwrap();
         assert_eq!((findings.len(), waiting), (0, 1));
     }
 }

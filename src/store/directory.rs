@@ -7,6 +7,7 @@ use policy::register::Register;
 use wire::PublicKey;
 
 use crate::keys::sha256_hex;
+use crate::register_rows::apart;
 use crate::sql::{Store, StoreError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +129,6 @@ impl RegisterState {
 impl Held {
     async fn load(store: &Store) -> Result<Held, StoreError> {
         let (revision, register) = store.load_register().await?;
-        Ok(Held { revision, directory: Arc::new(Directory::of(&register)), register: Arc::new(register) })
+        Ok(Held { revision, directory: Arc::new(apart(|| Directory::of(&register))), register: Arc::new(register) })
     }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use sqlx::Row;
 
 use crate::audit::{Act, Actor, AuditDraft, put_audit};
+use crate::signing::NextKey;
 use crate::sql::{Store, StoreError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,15 @@ impl Store {
         put_audit(&mut transaction, actor, [AuditDraft::of(Act::KeyCreated, format!("keys/{}", key.name), detail)]).await?;
         transaction.commit().await?;
         Ok(secret)
+    }
+
+    /// Puts a new signing key in the place of the one before, and gives its id. What the audit log says of it stands there before the key
+    /// signs anything.
+    pub async fn rotate_key(&self, actor: &Actor) -> Result<String, StoreError> {
+        let next = NextKey::of(self.dir())?;
+        let detail = json!({ "before": next.before(), "after": next.id() });
+        self.record_act(actor, AuditDraft::of(Act::KeyRotated, "keys/signing", detail)).await?;
+        Ok(next.put(actor.at)?)
     }
 
     pub async fn find_key(&self, secret: &str) -> Result<Option<ApiKey>, StoreError> {

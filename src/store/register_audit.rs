@@ -7,7 +7,7 @@ use policy::register::VoucherStatus;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Act, AuditDraft};
-use crate::register_import::Correction;
+use crate::register_import::{Correction, TOKEN_SHA256};
 
 /// Changes in one entry.
 const CHANGES_MAX: usize = 500;
@@ -29,6 +29,7 @@ impl<'a> RowActs<'a> {
             "lines" => format!("enterprises/{}", owner("enterprise")),
             _ => format!("{list}/{key}"),
         };
+        let (before, after) = without_hashes(before, after);
         let change = json!({ "list": list, "key": key, "before": before, "after": after });
         self.by_subject.entry(subject).or_default().push(change);
     }
@@ -47,4 +48,19 @@ impl<'a> RowActs<'a> {
         });
         corrected.collect::<Vec<_>>().into_iter().chain(changed)
     }
+}
+
+/// The audit log stands for good, and a short token could be guessed from its hash: only that there is one, and that it is another.
+fn without_hashes(before: Option<&Map<String, Value>>, after: Option<&Map<String, Value>>) -> (Option<Value>, Option<Value>) {
+    let hash = |row: Option<&Map<String, Value>>| row.and_then(|row| row.get(TOKEN_SHA256)).cloned();
+    let changed = hash(before).is_some() && hash(after).is_some() && hash(before) != hash(after);
+    let shown = |row: Option<&Map<String, Value>>, said: &str| {
+        row.cloned().map(|mut row| {
+            if row.remove(TOKEN_SHA256).is_some() {
+                row.insert("token".into(), json!(said));
+            }
+            Value::Object(row)
+        })
+    };
+    (shown(before, "set"), shown(after, if changed { "changed" } else { "set" }))
 }

@@ -2,17 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use policy::columns::{self, LISTS};
-use policy::register::{Enterprise, Gateway, Register};
+use policy::columns;
+use policy::register::{
+    Carrier, DeclaredDevice, Enterprise, Gateway, IssuancePeriod, Line, Pilot, Product, Quota, Register, Supplier, Voucher,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sheets::{RegisterFault, RegisterFile};
 use sqlx::{Row, SqliteConnection};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::audit::{Actor, put_audit};
+use crate::audit::{Actor, AuditDraft, put_audit};
 use crate::register_audit::RowActs;
-use crate::register_import::{Draft, Needed, RowMap, SoundDraft};
+use crate::register_import::{Changes, Correction, Draft, Needed, RowMap, SoundDraft};
 use crate::sql::{Store, StoreError};
+
+/// Rows in one statement.
+const ROWS_AT_ONCE: usize = 4_000;
+/// How often an import looks at the register before it holds the one writer while it does.
+const TRIES: usize = 3;
 
 /// What an import has done.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,35 +53,35 @@ impl Store {
         rulebook_known: &(dyn Fn(&str) -> bool + Sync),
         actor: &Actor,
     ) -> Result<Imported, ImportError> {
-        let draft = Draft::read(files, rulebook_known);
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let current = read_needed(&mut transaction, &draft.needed()).await?;
-        let SoundDraft { changes, warnings, corrections } = draft.against(&current).map_err(ImportError::Faults)?;
-        let mut changed = 0;
-        let mut acts = RowActs::new(&corrections);
-        for ((list, key), row) in &changes {
-            let before = current.get(&(*list, key.clone()));
-            if before == row.as_ref() {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // Reading and checking keep no writer waiting, unless others change the register again and again meanwhile.
+            let mut writing = if tries > TRIES { Some(self.writer.begin_with("BEGIN IMMEDIATE").await?) } else { None };
+            let draft = apart(|| Draft::read(files, rulebook_known));
+            let (revision, current) = match &mut writing {
+                Some(writing) => read_needed(writing, &draft.needed()).await?,
+                None => read_needed(&mut *self.readers.begin().await?, &draft.needed()).await?,
+            };
+            let SoundDraft { changes, warnings, corrections } = apart(|| draft.against(&current)).map_err(ImportError::Faults)?;
+            let planned = apart(|| Planned::of(&changes, &current, &corrections))?;
+            if planned.changed == 0 {
+                return Ok(Imported { changed: 0, warnings });
+            }
+            let mut writing = match writing {
+                Some(writing) => writing,
+                None => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            };
+            if revision_now(&mut writing).await? != revision {
                 continue;
             }
-            changed += 1;
-            acts.add(list, key, before, row.as_ref());
-            match row {
-                Some(row) => {
-                    let row = serde_json::to_string(row).map_err(|error| StoreError::stored("row", error))?;
-                    sqlx::query("INSERT OR REPLACE INTO register_row (list, key, row) VALUES (?, ?, ?)").bind(*list).bind(key).bind(row)
-                }
-                None => sqlx::query("DELETE FROM register_row WHERE list = ? AND key = ?").bind(*list).bind(key),
-            }
-            .execute(&mut *transaction)
-            .await?;
+            let changed = planned.changed;
+            planned.write(&mut writing).await?;
+            put_audit(&mut writing, actor, planned.acts).await?;
+            sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'register_revision'").execute(&mut *writing).await?;
+            writing.commit().await?;
+            return Ok(Imported { changed, warnings });
         }
-        if changed > 0 {
-            put_audit(&mut transaction, actor, acts.drafts()).await?;
-            sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'register_revision'").execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(Imported { changed, warnings })
     }
 
     pub async fn register_revision(&self) -> Result<i64, StoreError> {
@@ -82,11 +90,22 @@ impl Store {
 
     /// The whole register with its revision.
     pub async fn load_register(&self) -> Result<(i64, Register), StoreError> {
-        let mut transaction = self.readers.begin().await?;
-        let revision = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'register_revision'").fetch_one(&mut *transaction).await?;
-        let rows = read_rows(&mut transaction).await?;
-        transaction.rollback().await?;
-        Ok((revision, typed(rows)?))
+        let mut reading = self.readers.begin().await?;
+        let revision = revision_now(&mut reading).await?;
+        let mut register = Register::default();
+        register.enterprises = load(&mut reading, "enterprises", |row: &Enterprise| row.id.clone()).await?;
+        register.suppliers = load(&mut reading, "suppliers", |row: &Supplier| row.id.clone()).await?;
+        register.products = load(&mut reading, "products", |row: &Product| row.id.clone()).await?;
+        register.periods = load(&mut reading, "periods", |row: &IssuancePeriod| row.id.clone()).await?;
+        register.quotas = load(&mut reading, "quotas", |row: &Quota| (row.party.clone(), row.period.clone())).await?;
+        register.pilots = load(&mut reading, "pilots", |row: &Pilot| row.id.clone()).await?;
+        register.vouchers = load(&mut reading, "vouchers", |row: &Voucher| row.id.clone()).await?;
+        register.devices = load(&mut reading, "devices", |row: &DeclaredDevice| (row.voucher.clone(), row.device.clone())).await?;
+        register.gateways = load(&mut reading, "gateways", |row: &Gateway| row.id.clone()).await?;
+        register.lines = load(&mut reading, "lines", |row: &Line| (row.enterprise.clone(), row.line.clone())).await?;
+        register.carriers = load(&mut reading, "carriers", |row: &Carrier| row.id.clone()).await?;
+        reading.rollback().await?;
+        Ok((revision, register))
     }
 
     /// The rows of one list as they are stored; `None` if there is no such list. Secrets and their hashes are left out.
@@ -105,65 +124,140 @@ impl Store {
     }
 }
 
-/// The rows that are named, and every row of the lists that are named.
-async fn read_needed(connection: &mut SqliteConnection, needed: &Needed) -> Result<RowMap, StoreError> {
-    let mut map = RowMap::new();
-    for list in &needed.lists {
-        let rows = sqlx::query("SELECT key, row FROM register_row WHERE list = ?").bind(*list).fetch_all(&mut *connection).await?;
-        for row in rows {
-            map.insert((*list, row.try_get("key")?), read_row(row.try_get("row")?)?);
-        }
-    }
-    for (list, key) in needed.rows.iter().filter(|(list, _)| !needed.lists.contains(list)) {
-        let row = sqlx::query("SELECT row FROM register_row WHERE list = ? AND key = ?").bind(*list).bind(key);
-        if let Some(row) = row.fetch_optional(&mut *connection).await? {
-            map.insert((*list, key.clone()), read_row(row.try_get("row")?)?);
-        }
-    }
-    Ok(map)
+/// What an import will write.
+struct Planned {
+    changed: usize,
+    /// List, key and row as JSON texts, some thousands in each.
+    put: Vec<String>,
+    /// List and key.
+    taken_away: Vec<String>,
+    acts: Vec<AuditDraft>,
 }
 
-async fn read_rows(connection: &mut SqliteConnection) -> Result<RowMap, StoreError> {
-    let rows = sqlx::query("SELECT list, key, row FROM register_row").fetch_all(connection).await?;
-    let mut map = RowMap::new();
-    for row in rows {
-        let list: String = row.try_get("list")?;
-        let list = columns::list(&list).ok_or_else(|| StoreError::stored("register list", list))?;
-        map.insert((list.name, row.try_get("key")?), read_row(row.try_get("row")?)?);
+impl Planned {
+    fn of(changes: &Changes, current: &RowMap, corrections: &BTreeMap<String, Correction>) -> Result<Planned, StoreError> {
+        let (mut acts, mut put, mut taken_away) = (RowActs::new(corrections), Vec::new(), Vec::new());
+        for (id, row) in changes {
+            let (list, key) = id;
+            let before = current.get(id);
+            if before == row.as_ref() {
+                continue;
+            }
+            acts.add(list, key, before, row.as_ref());
+            match row {
+                Some(row) => put.push((list, key, serde_json::to_string(row).map_err(|error| StoreError::stored("row", error))?)),
+                None => taken_away.push((list, key)),
+            }
+        }
+        let text = |rows: Result<String, serde_json::Error>| rows.map_err(|error| StoreError::stored("row", error));
+        Ok(Planned {
+            changed: put.len() + taken_away.len(),
+            put: put.chunks(ROWS_AT_ONCE).map(|rows| text(serde_json::to_string(rows))).collect::<Result<_, _>>()?,
+            taken_away: taken_away.chunks(ROWS_AT_ONCE).map(|rows| text(serde_json::to_string(rows))).collect::<Result<_, _>>()?,
+            acts: acts.drafts().collect(),
+        })
     }
-    Ok(map)
+
+    async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        for rows in &self.put {
+            let put = "INSERT OR REPLACE INTO register_row (list, key, row) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)";
+            sqlx::query(put).bind(rows).execute(&mut *connection).await?;
+        }
+        for rows in &self.taken_away {
+            let take_away = "DELETE FROM register_row WHERE (list, key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
+            sqlx::query(take_away).bind(rows).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn revision_now(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = 'register_revision'").fetch_one(connection).await?)
+}
+
+/// The rows that are named, and every row of the lists that are named; in one transaction with their revision.
+async fn read_needed(connection: &mut SqliteConnection, needed: &Needed) -> Result<(i64, RowMap), StoreError> {
+    let (revision, mut map) = (revision_now(connection).await?, RowMap::new());
+    for list in &needed.lists {
+        take_rows(&mut map, list, pages(connection, list, true).await?)?;
+    }
+    let mut by_list: BTreeMap<&'static str, Vec<&str>> = BTreeMap::new();
+    for (list, key) in needed.rows.iter().filter(|(list, _)| !needed.lists.contains(list)) {
+        by_list.entry(list).or_default().push(key);
+    }
+    for (list, keys) in by_list {
+        for some in keys.chunks(ROWS_AT_ONCE) {
+            let asked = serde_json::to_string(some).map_err(|error| StoreError::stored("keys", error))?;
+            let page: Option<String> = sqlx::query_scalar(
+                "SELECT group_concat(json_quote(key) || ',' || row) FROM json_each(?) AS asked
+                 CROSS JOIN register_row ON list = ? AND key = asked.value",
+            )
+            .bind(asked)
+            .bind(list)
+            .fetch_one(&mut *connection)
+            .await?;
+            take_rows(&mut map, list, page)?;
+        }
+    }
+    Ok((revision, map))
+}
+
+/// A list's rows, some thousands at once, each page as what stands between the brackets of a JSON list: one text costs a small part of so
+/// many rows of the database. `keyed`: each row after its key.
+async fn pages(connection: &mut SqliteConnection, list: &str, keyed: bool) -> Result<Vec<String>, StoreError> {
+    let (mut pages, mut after) = (Vec::new(), String::new());
+    loop {
+        let row = sqlx::query(
+            "SELECT group_concat(CASE WHEN ? THEN json_quote(key) || ',' || row ELSE row END) AS page, max(key) AS last
+             FROM (SELECT key, row FROM register_row WHERE list = ? AND key > ? ORDER BY key LIMIT ?)",
+        )
+        .bind(keyed)
+        .bind(list)
+        .bind(&after)
+        .bind(ROWS_AT_ONCE as i64)
+        .fetch_one(&mut *connection)
+        .await?;
+        let (Some(page), Some(last)) = (row.try_get("page")?, row.try_get("last")?) else { return Ok(pages) };
+        pages.push(page);
+        after = last;
+    }
+}
+
+/// Takes in pages of keyed rows.
+fn take_rows(map: &mut RowMap, list: &'static str, pages: impl IntoIterator<Item = String>) -> Result<(), StoreError> {
+    for page in pages {
+        let mut keyed = read_page::<Value>(&page)?.into_iter();
+        while let (Some(Value::String(key)), Some(Value::Object(row))) = (keyed.next(), keyed.next()) {
+            map.insert((list, key), row);
+        }
+    }
+    Ok(())
+}
+
+fn read_page<T: DeserializeOwned>(page: &str) -> Result<Vec<T>, StoreError> {
+    apart(|| serde_json::from_str(&format!("[{page}]"))).map_err(|error| StoreError::stored("register row", error))
 }
 
 fn read_row(text: &str) -> Result<Map<String, Value>, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::stored("register row", error))
 }
 
-fn typed(rows: RowMap) -> Result<Register, StoreError> {
-    let mut lists: BTreeMap<&str, Vec<Map<String, Value>>> = LISTS.iter().map(|list| (list.name, Vec::new())).collect();
-    for ((list, _), row) in rows {
-        lists.entry(list).or_default().push(row);
+async fn load<K: Ord, T: DeserializeOwned>(
+    connection: &mut SqliteConnection,
+    list: &str,
+    key: impl Fn(&T) -> K,
+) -> Result<BTreeMap<K, T>, StoreError> {
+    let mut rows = Vec::new();
+    for page in pages(connection, list, false).await? {
+        rows.extend(read_page(&page)?);
     }
-    let mut register = Register::default();
-    let mut take = |name: &str| lists.remove(name).unwrap_or_default();
-    register.enterprises = by(take("enterprises"), |row: &Enterprise| row.id.clone())?;
-    register.suppliers = by(take("suppliers"), |row: &policy::register::Supplier| row.id.clone())?;
-    register.products = by(take("products"), |row: &policy::register::Product| row.id.clone())?;
-    register.periods = by(take("periods"), |row: &policy::register::IssuancePeriod| row.id.clone())?;
-    register.quotas = by(take("quotas"), |row: &policy::register::Quota| (row.party.clone(), row.period.clone()))?;
-    register.pilots = by(take("pilots"), |row: &policy::register::Pilot| row.id.clone())?;
-    register.vouchers = by(take("vouchers"), |row: &policy::register::Voucher| row.id.clone())?;
-    register.devices = by(take("devices"), |row: &policy::register::DeclaredDevice| (row.voucher.clone(), row.device.clone()))?;
-    register.gateways = by(take("gateways"), |row: &Gateway| row.id.clone())?;
-    register.lines = by(take("lines"), |row: &policy::register::Line| (row.enterprise.clone(), row.line.clone()))?;
-    register.carriers = by(take("carriers"), |row: &policy::register::Carrier| row.id.clone())?;
-    Ok(register)
+    Ok(apart(|| rows.into_iter().map(|row| (key(&row), row)).collect()))
 }
 
-fn by<K: Ord, T: DeserializeOwned>(rows: Vec<Map<String, Value>>, key: impl Fn(&T) -> K) -> Result<BTreeMap<K, T>, StoreError> {
-    let mut map = BTreeMap::new();
-    for row in rows {
-        let row: T = serde_json::from_value(Value::Object(row)).map_err(|error| StoreError::stored("register row", error))?;
-        map.insert(key(&row), row);
+/// Runs what takes long beside the other tasks of this thread.
+pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
-    Ok(map)
 }

@@ -99,14 +99,7 @@ impl ServiceKeys {
 
     /// Puts a new key in the place of the one that signs, whose private part is forgotten. Gives the new key's id.
     pub fn rotate(dir: &Path, now: DateTime<Utc>) -> Result<String, KeyError> {
-        ServiceKeys::open(dir)?;
-        let _alone = lock(dir)?;
-        let path = dir.join(FILE);
-        let mut public = read(&path)?.keys.public.0.clone();
-        public.iter_mut().filter(|key| key.signed_until.is_none()).for_each(|key| key.signed_until = Some(now));
-        let keys = Keys::of(SigningKey::from_bytes(&rand::random()), public, Some(now));
-        write(&path, &keys)?;
-        Ok(key_id(&keys.signing.verifying_key()))
+        NextKey::of(dir)?.put(now)
     }
 
     /// The keys as they stand in the file now; those last read if it cannot be read.
@@ -151,6 +144,39 @@ impl ServiceKeys {
     pub(crate) fn sign(&self, message: &[u8]) -> ([u8; 64], VerifyingKey) {
         let keys = self.now();
         (keys.signing.sign(message).to_bytes(), keys.signing.verifying_key())
+    }
+}
+
+/// A key that is to sign from now on. Nobody else makes one meanwhile.
+pub(crate) struct NextKey {
+    path: PathBuf,
+    held: Held,
+    signing: SigningKey,
+    _alone: File,
+}
+
+impl NextKey {
+    pub(crate) fn of(dir: &Path) -> Result<NextKey, KeyError> {
+        ServiceKeys::open(dir)?;
+        let (_alone, path) = (lock(dir)?, dir.join(FILE));
+        Ok(NextKey { held: read(&path)?, path, signing: SigningKey::from_bytes(&rand::random()), _alone })
+    }
+
+    /// The id of the key that signs until then.
+    pub(crate) fn before(&self) -> String {
+        key_id(&self.held.keys.signing.verifying_key())
+    }
+
+    pub(crate) fn id(&self) -> String {
+        key_id(&self.signing.verifying_key())
+    }
+
+    pub(crate) fn put(self, now: DateTime<Utc>) -> Result<String, KeyError> {
+        let id = self.id();
+        let mut public = self.held.keys.public.0.clone();
+        public.iter_mut().filter(|key| key.signed_until.is_none()).for_each(|key| key.signed_until = Some(now));
+        write(&self.path, &Keys::of(self.signing, public, Some(now)))?;
+        Ok(id)
     }
 }
 

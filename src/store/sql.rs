@@ -29,6 +29,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_spot_checks.sql"),
     include_str!("schema_audit.sql"),
     include_str!("schema_values.sql"),
+    include_str!("schema_audit_kept.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] = &[
     include_str!("quarantine.sql"),

@@ -38,7 +38,10 @@ pub struct WebParts {
 pub type WebState = Arc<WebParts>;
 
 /// The bearer of a key.
-pub struct Caller(ApiKey);
+pub struct Caller {
+    key: ApiKey,
+    secret: String,
+}
 
 impl FromRequestParts<WebState> for Caller {
     type Rejection = Problem;
@@ -55,7 +58,7 @@ impl FromRequestParts<WebState> for Caller {
         match state.store.find_key(secret).await? {
             Some(key) => {
                 state.limits.check(secret)?;
-                Ok(Caller(key))
+                Ok(Caller { key, secret: secret.to_string() })
             }
             None => Err(Problem::unauthorised("the key is not known")),
         }
@@ -65,11 +68,11 @@ impl FromRequestParts<WebState> for Caller {
 impl Caller {
     /// Lets only these roles on.
     pub fn must_be(&self, roles: &[KeyRole]) -> Result<(), Problem> {
-        if roles.contains(&self.0.role) {
+        if roles.contains(&self.key.role) {
             return Ok(());
         }
         let allowed: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
-        Err(Problem::forbidden(format!("a key of role {} may not do this; {} may", self.0.role.as_str(), allowed.join(" or "))))
+        Err(Problem::forbidden(format!("a key of role {} may not do this; {} may", self.key.role.as_str(), allowed.join(" or "))))
     }
 
     /// Lets only those on who see the whole province: an admin, or the redemption platform without a scope.
@@ -83,27 +86,27 @@ impl Caller {
 
     /// Who acts, for the audit log.
     pub fn actor(&self, state: &WebParts) -> Actor {
-        Actor::new(format!("key:{}:{}", self.0.role.as_str(), self.0.name), state.clock.now())
+        Actor::new(format!("key:{}:{}", self.key.role.as_str(), self.key.name), state.clock.now()).with_key(&self.secret)
     }
 
     pub fn role(&self) -> KeyRole {
-        self.0.role
+        self.key.role
     }
 
     /// The supplier or carrier that the key stands for.
     pub fn sender(&self) -> Result<&str, Problem> {
-        self.0.scope.as_deref().ok_or_else(|| Problem::forbidden("the key names no supplier or carrier: make one with --scope"))
+        self.key.scope.as_deref().ok_or_else(|| Problem::forbidden("the key names no supplier or carrier: make one with --scope"))
     }
 
     /// Of whom only; `None` for everything that the role allows.
     pub fn scope(&self) -> Option<&str> {
-        self.0.scope.as_deref()
+        self.key.scope.as_deref()
     }
 
     /// May the caller see this voucher and its results?
     pub fn sees(&self, register: &Register, voucher: &Voucher) -> bool {
-        let Some(scope) = self.scope() else { return self.0.role != KeyRole::Carrier };
-        match self.0.role {
+        let Some(scope) = self.scope() else { return self.key.role != KeyRole::Carrier };
+        match self.key.role {
             KeyRole::Admin => true,
             KeyRole::Platform => register.enterprises.get(&voucher.enterprise).is_some_and(|enterprise| same_city(&enterprise.city, scope)),
             KeyRole::Supplier => register.products.get(&voucher.product).is_some_and(|product| product.supplier == scope),

@@ -208,6 +208,10 @@ pub async fn judge(State(state): State<WebState>, Path(id): Path<String>, header
     if !from_our_page(&headers) {
         return Ok(foreign());
     }
+    state.register.refresh().await?;
+    if !state.register.register().vouchers.contains_key(&id) {
+        return Err(Problem::not_found("").into());
+    }
     state.store.record_act(&actor(&state), AuditDraft::of(Act::JudgingAsked, format!("vouchers/{id}"), serde_json::Value::Null)).await?;
     state.monitor.judge_voucher(&id, None).await?;
     Ok(Redirect::to(&format!("/vouchers/{}", escaped(&id))).into_response())
