@@ -249,7 +249,7 @@ fn run_command(cli: Cli) -> Result<bool> {
             let key = ApiKey { role: key_role(&role)?, name, scope };
             runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)
         }
-        Command::Key(KeyCommand::Rotate) => offline::rotate_key(&load()?).await.map(|()| true),
+        Command::Key(KeyCommand::Rotate) => runtime.block_on(offline::rotate_key(&load()?)).map(|()| true),
         Command::Load(args) => drive::load::run(&args).map(|()| true),
     }
 }

@@ -92,18 +92,20 @@ impl Store {
     pub async fn load_register(&self) -> Result<(i64, Register), StoreError> {
         let mut reading = self.readers.begin().await?;
         let revision = revision_now(&mut reading).await?;
-        let mut register = Register::default();
-        register.enterprises = load(&mut reading, "enterprises", |row: &Enterprise| row.id.clone()).await?;
-        register.suppliers = load(&mut reading, "suppliers", |row: &Supplier| row.id.clone()).await?;
-        register.products = load(&mut reading, "products", |row: &Product| row.id.clone()).await?;
-        register.periods = load(&mut reading, "periods", |row: &IssuancePeriod| row.id.clone()).await?;
-        register.quotas = load(&mut reading, "quotas", |row: &Quota| (row.party.clone(), row.period.clone())).await?;
-        register.pilots = load(&mut reading, "pilots", |row: &Pilot| row.id.clone()).await?;
-        register.vouchers = load(&mut reading, "vouchers", |row: &Voucher| row.id.clone()).await?;
-        register.devices = load(&mut reading, "devices", |row: &DeclaredDevice| (row.voucher.clone(), row.device.clone())).await?;
-        register.gateways = load(&mut reading, "gateways", |row: &Gateway| row.id.clone()).await?;
-        register.lines = load(&mut reading, "lines", |row: &Line| (row.enterprise.clone(), row.line.clone())).await?;
-        register.carriers = load(&mut reading, "carriers", |row: &Carrier| row.id.clone()).await?;
+        let register = Register {
+            enterprises: load(&mut reading, "enterprises", |row: &Enterprise| row.id.clone()).await?,
+            suppliers: load(&mut reading, "suppliers", |row: &Supplier| row.id.clone()).await?,
+            products: load(&mut reading, "products", |row: &Product| row.id.clone()).await?,
+            periods: load(&mut reading, "periods", |row: &IssuancePeriod| row.id.clone()).await?,
+            quotas: load(&mut reading, "quotas", |row: &Quota| (row.party.clone(), row.period.clone())).await?,
+            pilots: load(&mut reading, "pilots", |row: &Pilot| row.id.clone()).await?,
+            vouchers: load(&mut reading, "vouchers", |row: &Voucher| row.id.clone()).await?,
+            devices: load(&mut reading, "devices", |row: &DeclaredDevice| (row.voucher.clone(), row.device.clone())).await?,
+            gateways: load(&mut reading, "gateways", |row: &Gateway| row.id.clone()).await?,
+            lines: load(&mut reading, "lines", |row: &Line| (row.enterprise.clone(), row.line.clone())).await?,
+            carriers: load(&mut reading, "carriers", |row: &Carrier| row.id.clone()).await?,
+            derived: None,
+        };
         reading.rollback().await?;
         Ok((revision, register))
     }
