@@ -191,8 +191,8 @@ async fn read_needed(connection: &mut SqliteConnection, needed: &Needed) -> Resu
         for some in keys.chunks(ROWS_AT_ONCE) {
             let asked = serde_json::to_string(some).map_err(|error| StoreError::stored("keys", error))?;
             let page: Option<String> = sqlx::query_scalar(
-                "SELECT group_concat(json_quote(key) || ',' || row) FROM json_each(?) AS asked
-                 CROSS JOIN register_row ON list = ? AND key = asked.value",
+                "SELECT group_concat(json_quote(register_row.key) || ',' || row) FROM json_each(?) AS asked
+                 CROSS JOIN register_row ON list = ? AND register_row.key = asked.value",
             )
             .bind(asked)
             .bind(list)
