@@ -166,6 +166,8 @@ fn the_list_is_the_same_by_the_service_and_by_the_command_and_says_why() {
     assert!(text.contains("V-3") && text.contains("随机抽取"), "{text}");
     // Nobody can try seeds unseen: what was drawn, by whom, is in the audit log, each list once.
     site.get("/spot-checks?seed=again&count=3&period=", "");
+    let lured = http::get_from_elsewhere(&format!("{}/spot-checks?seed=lure&count=3&period=", site.service.http));
+    assert_eq!(lured.status, 403, "no page elsewhere draws in the operator's name");
     let acts = get(&site, "/api/v1/audit?subject=spot-checks/", &site.admin)["items"].as_array().unwrap().clone();
     let drawn: Vec<_> =
         acts.iter().map(|act| (act["act"].as_str().unwrap(), act["subject"].as_str().unwrap(), &act["detail"]["seed"])).collect();

@@ -87,9 +87,10 @@ pub fn settled_later(from: VoucherStatus, void_cause: Option<&str>, to: VoucherS
 }
 
 /// Whether a voucher in this state may be taken off the register without a reason: as long as its enterprise could still withdraw it.
-/// Otherwise a removal would be the way around every move that the text does not know.
-pub fn removable(from: VoucherStatus) -> bool {
-    reachable(from).contains(&VoucherStatus::Withdrawn)
+/// Otherwise a removal would be the way around every move that the text does not know. `asked`: redemption was asked for, so that what
+/// is returned was sent back from it.
+pub fn removable(from: VoucherStatus, asked: bool) -> bool {
+    reachable(from).contains(&VoucherStatus::Withdrawn) && !(asked && from == VoucherStatus::Returned)
 }
 
 /// The states that can be reached, for a message.
@@ -138,8 +139,9 @@ mod tests {
 
     #[test]
     fn a_voucher_is_removed_without_a_reason_only_before_redemption() {
-        let removable: Vec<S> = S::ALL.into_iter().filter(|status| removable(*status)).collect();
+        let removable: Vec<S> = S::ALL.into_iter().filter(|status| removable(*status, false)).collect();
         assert_eq!(removable, [S::Applied, S::Issued, S::Returned]);
+        assert!(!super::removable(S::Returned, true), "sent back from redemption");
     }
 
     proptest::proptest! {

@@ -196,7 +196,7 @@ fn check_whole(pack: &[u8], keys: &PublicKeys, chars: usize) -> Result<Vec<Membe
     }
 }
 
-/// How many bytes stand before the header of `chunks.bin`, when the header of the seal stands there.
+/// How many bytes stand before the header of `copy.bin`, when the header of the seal stands there.
 fn data_before(seal_at: usize) -> Option<usize> {
     // How long the copy and the chunks' hashes are follows from the data: so the whole tells how long those are.
     let bytes_of = |data: usize| data + member_bytes(data) + member_bytes(data.div_ceil(CHUNK) * SHORT);

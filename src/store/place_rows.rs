@@ -21,20 +21,27 @@ const STAYS_OF_DAY_MAX: i64 = 16;
 /// Enterprises of one address that are looked for.
 const ENTERPRISES_MAX: i64 = 100;
 
+/// Of an IPv6 address: what belongs to one site.
+const SITE_BITS: u8 = 64;
+
 /// Networks whose addresses do not tell where a gateway is: this machine's own, a proxy's, a carrier's.
 #[derive(Clone, Debug)]
 pub struct AddressesIgnored(Arc<[IpNet]>);
 
 impl Default for AddressesIgnored {
     fn default() -> AddressesIgnored {
-        let loopback = [IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8), IpAddr::V6(Ipv6Addr::LOCALHOST).into()];
-        AddressesIgnored(Arc::new(loopback))
+        AddressesIgnored::new(vec![IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8), IpAddr::V6(Ipv6Addr::LOCALHOST).into()])
     }
 }
 
 impl AddressesIgnored {
+    /// Of IPv6 the whole site to which an address belongs.
     pub fn new(networks: Vec<IpNet>) -> AddressesIgnored {
-        AddressesIgnored(networks.into())
+        let whole_site = |network: IpNet| match network {
+            IpNet::V6(narrow) if narrow.prefix_len() > SITE_BITS => Ipv6Net::new_assert(narrow.addr(), SITE_BITS).trunc().into(),
+            other => other,
+        };
+        AddressesIgnored(networks.into_iter().map(whole_site).collect())
     }
 
     fn contains(&self, address: &str) -> bool {
@@ -57,7 +64,7 @@ pub struct PlaceNote {
 fn site(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => Ipv6Net::new_assert(address, 64).trunc().to_string(),
+        IpAddr::V6(address) => Ipv6Net::new_assert(address, SITE_BITS).trunc().to_string(),
     }
 }
 
@@ -213,6 +220,18 @@ mod tests {
 
     fn told(facts: &VoucherFacts, gateway: &str) -> Vec<(String, i64, i64)> {
         facts.stays[gateway].iter().map(|stay| (stay.address.clone(), stay.first_us, stay.last_us)).collect()
+    }
+
+    #[test]
+    fn of_ipv6_an_ignored_address_stands_for_its_site_and_of_ipv4_for_itself() {
+        let place = |address: &str| site(address.parse().unwrap());
+        let loopback = AddressesIgnored::default();
+        assert!(loopback.contains(&place("::1")) && loopback.contains(&place("127.9.9.9")));
+        let one = |network: &str| AddressesIgnored::new(vec![network.parse().unwrap()]);
+        assert!(one("2001:db8:1:2::7/128").contains(&place("2001:db8:1:2::9")));
+        assert!(!one("2001:db8:1:2::7/128").contains(&place("2001:db8:1:3::7")));
+        assert!(one("2001:db8::/32").contains(&place("2001:db8:1:3::7")));
+        assert!(one("203.0.113.7/32").contains(&place("203.0.113.7")) && !one("203.0.113.7/32").contains(&place("203.0.113.8")));
     }
 
     #[tokio::test]

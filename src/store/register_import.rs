@@ -227,7 +227,7 @@ fn move_told(old: &Map<String, Value>, to: Option<VoucherStatus>) -> Option<Stri
     let (from, void_cause) = (status(old), old.get("void_cause").and_then(Value::as_str));
     let code = from.code();
     match to {
-        None if removable(from) => None,
+        None if removable(from, old.contains_key("redeem_at")) => None,
         None => Some(format!("a voucher that is {code} is not removed; say why in column correction")),
         Some(to) if move_legal(from, to) || settled_later(from, void_cause, to) => None,
         Some(to) => {

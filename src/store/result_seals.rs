@@ -146,7 +146,8 @@ impl Store {
     /// where there is none, that of the newest signed head.
     async fn stood_before_signing(&self, result: &StoredResult) -> Result<bool, StoreError> {
         let keys = self.keys().public();
-        let head = self.newest_head().await?.and_then(|note| SignedHead::read(&note, &keys).ok());
+        let head = self.newest_head().await?.map(|note| SignedHead::read(&note, &keys));
+        let head = head.transpose().map_err(|error| StoreError::stored("head", error))?;
         let mut connection = self.readers.acquire().await?;
         let first = sqlx::query(
             "SELECT position, body, explanation, jws FROM result JOIN result_seal USING (position)

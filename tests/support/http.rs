@@ -18,6 +18,11 @@ impl Answer {
     }
 }
 
+/// As a browser asks that was led here by a page elsewhere.
+pub fn get_from_elsewhere(url: &str) -> Answer {
+    answer(request("GET", url, "", &[("Sec-Fetch-Site", "cross-site")]).body(()).unwrap()).unwrap()
+}
+
 pub fn get(url: &str, key: &str) -> Answer {
     answer(request("GET", url, key, &[]).body(()).unwrap()).unwrap()
 }

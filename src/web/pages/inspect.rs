@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use policy::calendar::day_of;
 use policy::credit::{CreditRecord, OutcomeRow, in_force};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::list::escaped;
 use super::voucher::shown_instant;
-use super::{PageError, actor, message_page, not_found, rendered};
+use super::{PageError, actor, foreign, from_our_page, message_page, not_found, rendered};
 use crate::api::inspect::{SpotCheckQuery, WeekQuery};
 use crate::state::WebState;
 
@@ -153,7 +153,12 @@ pub struct SpotCheckForm {
     period: String,
 }
 
-pub async fn spot_checks(State(state): State<WebState>, Query(query): Query<SpotCheckForm>) -> Result<Response, PageError> {
+/// Drawing a list is an act that is written down: no page elsewhere may bring it about.
+pub async fn spot_checks(
+    State(state): State<WebState>,
+    headers: HeaderMap,
+    Query(query): Query<SpotCheckForm>,
+) -> Result<Response, PageError> {
     state.register.refresh().await?;
     let register = state.register.register();
     let mut page = SpotChecksPage {
@@ -164,6 +169,9 @@ pub async fn spot_checks(State(state): State<WebState>, Query(query): Query<Spot
     };
     if query.seed.is_empty() && query.count.is_empty() {
         return Ok(rendered(&page));
+    }
+    if !from_our_page(&headers) {
+        return Ok(foreign());
     }
     let SpotCheckForm { seed, period, .. } = query;
     let asked =
