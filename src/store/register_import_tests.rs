@@ -147,6 +147,13 @@ fn a_voucher_beyond_issue_is_not_removed_without_a_reason_and_the_reason_is_kept
         assert_eq!((kept.from.code(), kept.to, kept.why.as_str(), sound.warnings), (status, None, "重复录入", vec![]));
     }
     assert!(removed("issued", json!({})).unwrap().corrections.is_empty());
+    for (asked, faults) in [(json!({}), 0), (json!({"redeem_at": "2019-11-05T09:00:00+08:00"}), 1)] {
+        let mut row = asked;
+        row["status"] = json!("returned");
+        let current = RowMap::from([(("vouchers", "V-1".to_string()), row.as_object().unwrap().clone())]);
+        let checked = check(&[removal(json!({})).into()], &current, &|_| true);
+        assert_eq!(checked.map_or_else(|faults| faults.len(), |_| 0), faults, "sent back from the application, from redemption");
+    }
     assert_eq!(removed("issued", json!({"correction": "重复录入"})).unwrap().corrections.len(), 1);
     let unknown = check(&[removal(json!({"correction": "无"})).into()], &RowMap::new(), &|_| true).unwrap();
     assert_eq!((unknown.corrections.len(), unknown.warnings[0].code), (0, "correction_unused"));

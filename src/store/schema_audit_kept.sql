@@ -1,4 +1,4 @@
--- Entries are only ever added, each under a number above the last, and once an entry is known to stand in the log nothing of it changes.
+-- Entries are only ever added, each under the number after the last that was given, and once an entry is known to stand in the log nothing of it changes.
 CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN
     SELECT RAISE(ABORT, 'an audit entry is never deleted');
 END;
@@ -9,5 +9,6 @@ BEGIN
     SELECT RAISE(ABORT, 'an audit entry is never changed');
 END;
 CREATE TRIGGER audit_follows BEFORE INSERT ON audit BEGIN
-    SELECT RAISE(ABORT, 'an audit entry follows the last') WHERE NEW.id <= (SELECT coalesce(max(id), 0) FROM audit);
+    SELECT RAISE(ABORT, 'an audit entry follows the last') WHERE NEW.id <> 1 + max(
+        (SELECT coalesce(max(id), 0) FROM audit), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'audit'), 0));
 END;
