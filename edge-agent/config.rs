@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use toml::{Table as TomlTable, Value as TomlValue};
 
+use crate::broker::{self, Broker};
 use crate::device::{self, Device};
 use crate::table::Reader;
 
 const ENVIRONMENT_PREFIX: &str = "SHANGYUN__";
 const SECTIONS: [&str; 4] = ["gateway", "broker", "spool", "report"];
-const MQTT_PORT: u16 = 1883;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -38,17 +38,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")
     }
-}
-
-#[derive(Clone, Debug)]
-pub struct Broker {
-    pub host: String,
-    pub port: u16,
-    /// Reports sent and not yet acknowledged.
-    pub in_flight_max: u16,
-    pub retry_max: Duration,
-    /// A report without acknowledgement for so long ends the connection.
-    pub acknowledge_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -111,7 +100,7 @@ fn read_root(table: TomlTable, faults: &mut Vec<String>) -> Config {
     root.finish();
     let config = Config {
         gateway: read_gateway(Reader::new("gateway", gateway, faults)),
-        broker: read_broker(Reader::new("broker", broker, faults)),
+        broker: broker::read(Reader::new("broker", broker, faults)),
         spool: read_spool(Reader::new("spool", spool, faults)),
         report: read_report(Reader::new("report", report, faults)),
         devices: tables.into_iter().enumerate().map(|(i, table)| device::read(i, table, faults)).collect(),
@@ -153,24 +142,6 @@ fn read_gateway(mut reader: Reader<'_>) -> Gateway {
     Gateway { id, token: Secret(token), enterprise }
 }
 
-fn read_broker(mut reader: Reader<'_>) -> Broker {
-    let url = reader.text("url").unwrap_or_else(|| "mqtt://127.0.0.1:1883".to_string());
-    let address = url.strip_prefix("mqtt://").and_then(|rest| split_address(rest, MQTT_PORT));
-    let (host, port) = address.unwrap_or_else(|| {
-        reader.fault("url", format!("`{url}` must look like mqtt://HOST:PORT"));
-        Default::default()
-    });
-    let broker = Broker {
-        host,
-        port,
-        in_flight_max: reader.integer("in_flight_max", 1..=1000).and_then(|count| u16::try_from(count).ok()).unwrap_or(20),
-        retry_max: seconds(reader.number("retry_s_max", 0.1..=3600.0), 60.0),
-        acknowledge_timeout: seconds(reader.number("acknowledge_timeout_s", 1.0..=3600.0), 60.0),
-    };
-    reader.finish();
-    broker
-}
-
 fn read_spool(mut reader: Reader<'_>) -> SpoolConfig {
     let spool = SpoolConfig {
         dir: reader.required_text("dir", "a directory on durable storage, such as /var/lib/shangyun-edge").into(),
@@ -189,23 +160,8 @@ fn read_report(mut reader: Reader<'_>) -> ReportConfig {
     report
 }
 
-fn seconds(given: Option<f64>, default: f64) -> Duration {
+pub(crate) fn seconds(given: Option<f64>, default: f64) -> Duration {
     Duration::from_secs_f64(given.unwrap_or(default))
-}
-
-/// `host`, `host:port`, `[::1]:port`.
-pub(crate) fn split_address(text: &str, port_default: u16) -> Option<(String, u16)> {
-    let text = text.trim_end_matches('/');
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, "")) => (host, port_default),
-        Some((host, rest)) => (host, rest.strip_prefix(':')?.parse().ok()?),
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, port.parse().ok()?),
-            None => (text, port_default),
-        },
-    };
-    let plain = !host.is_empty() && host.chars().all(|c| c.is_alphanumeric() || ".-_:%".contains(c));
-    (plain && port != 0).then(|| (host.to_string(), port))
 }
 
 #[cfg(test)]

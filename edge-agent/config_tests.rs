@@ -116,19 +116,3 @@ fn the_environment_overrides_the_file_and_a_wrong_key_in_it_is_refused() {
 fn the_token_is_never_shown() {
     assert!(!format!("{:?}", Config::read(SMALL, []).unwrap()).contains("secret\""));
 }
-
-#[test]
-fn addresses_are_split_into_host_and_port() {
-    for (text, expected) in [
-        ("10.0.0.1:1502", Some(("10.0.0.1", 1502))),
-        ("plc-7", Some(("plc-7", 502))),
-        ("[::1]:502", Some(("::1", 502))),
-        ("[::1]", Some(("::1", 502))),
-        ("", None),
-        ("h:99999", None),
-        ("h:0", None),
-        ("user@h", None),
-    ] {
-        assert_eq!(split_address(text, 502), expected.map(|(host, port)| (host.to_string(), port)), "{text}");
-    }
-}

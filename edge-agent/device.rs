@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Table as TomlTable;
 use wire::limits;
 
-use crate::config::split_address;
+use crate::broker::split_address;
 use crate::point::{Point, Table, Value, ValueType, WordOrder};
 use crate::report::{Identity, State};
 use crate::table::Reader;

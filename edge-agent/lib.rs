@@ -7,6 +7,7 @@
 
 mod agent;
 mod backoff;
+pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod delivery;

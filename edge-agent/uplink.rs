@@ -15,7 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use wire::topic::GatewayTopic;
 
 use crate::backoff::Backoff;
-use crate::config::{Broker, Gateway};
+use crate::broker::Broker;
+use crate::config::Gateway;
 use crate::delivery::{Delivery, Fate};
 use crate::shared::SharedSpool;
 use crate::spool::Spool;
