@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod device;
+pub mod key;
 mod modbus;
 pub mod point;
 pub mod report;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use ed25519_dalek::{Signature, Signer as _};
+use ed25519_dalek::Signer as _;
 use minicbor::data::Tag;
 use minicbor::{Decoder, Encoder, encode};
 
@@ -55,17 +55,23 @@ impl<'a> Signed<'a> {
 
     /// Is the signature by this key? Takes a hundred times as long as reading.
     pub fn verify(&self, key: &PublicKey) -> bool {
-        key.0.verify_strict(&self.to_be_signed(), &Signature::from_bytes(self.signature)).is_ok()
+        key.verify(&self.to_be_signed(), self.signature)
     }
 }
 
 /// Signs a report as the gateway `kid`.
 pub fn seal(payload: &[u8], kid: &str, key: &SigningKey) -> Vec<u8> {
+    let Ok(sealed) = seal_with(payload, kid, |message| Ok::<_, Infallible>(key.sign(message).to_bytes()));
+    sealed
+}
+
+/// The same with a key that may lie elsewhere: `sign` makes the Ed25519 signature of what it is given.
+pub fn seal_with<E>(payload: &[u8], kid: &str, sign: impl FnOnce(&[u8]) -> Result<[u8; 64], E>) -> Result<Vec<u8>, E> {
     let protected = written(kid.len() + 16, |out| write_protected(out, kid));
-    let signature = key.sign(&to_be_signed(&protected, payload)).to_bytes();
-    written(payload.len() + protected.len() + 96, |out| {
+    let signature = sign(&to_be_signed(&protected, payload))?;
+    Ok(written(payload.len() + protected.len() + 96, |out| {
         out.tag(Tag::new(TAG))?.array(4)?.bytes(&protected)?.map(0)?.bytes(payload)?.bytes(&signature)?.ok()
-    })
+    }))
 }
 
 fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 
 /// An Ed25519 public key that signatures can be verified with: never a weak one, under which one signature fits many messages.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,8 +17,21 @@ impl PublicKey {
         if STANDARD.decode_slice(text, &mut bytes) != Ok(bytes.len()) {
             return Err("it is not 32 bytes in base64");
         }
-        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| "it is not a point of Ed25519")?;
+        PublicKey::of(&bytes)
+    }
+
+    pub fn of(bytes: &[u8; 32]) -> Result<PublicKey, &'static str> {
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| "it is not a point of Ed25519")?;
         if key.is_weak() { Err("it is a weak key") } else { Ok(PublicKey(key)) }
+    }
+
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// Is this the key's signature of the message?
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 
@@ -64,6 +77,16 @@ mod tests {
             assert_eq!(of(&vec![1; length]), no_base64, "{length} bytes");
         }
         assert_eq!(of(&[&[2][..], &[0; 31]].concat()), Err("it is not a point of Ed25519"));
+    }
+
+    #[test]
+    fn a_signature_is_verified_of_its_own_message_only() {
+        let signature = "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b";
+        let signature = hex::decode(signature).unwrap().try_into().unwrap();
+        let key = PublicKey::read(SOUND).unwrap();
+        assert_eq!(PublicKey::of(&key.to_bytes()), Ok(key));
+        assert!(key.verify(b"", &signature));
+        assert!(!key.verify(b"a", &signature));
     }
 
     #[test]
