@@ -18,6 +18,7 @@ use crate::report::{Builder, ClockState, Entry, EventKind};
 use crate::shared::SharedSpool;
 use crate::spool::{DroppedRange, Spool};
 use crate::uplink::Uplink;
+use crate::watchdog::Watchdog;
 
 const ENTRIES_WAITING_MAX: usize = 1024;
 
@@ -31,6 +32,16 @@ pub enum RunError {
 
 /// Polls the configured devices and reports until `shutdown` completes.
 pub async fn run(config: Config, clock: Arc<dyn Clock>, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    run_watched(config, clock, Watchdog::default(), shutdown).await
+}
+
+/// `run`, for a service manager that wants to know whether the agent lives.
+pub async fn run_watched(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    watchdog: Watchdog,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let (sender, entries) = mpsc::channel(ENTRIES_WAITING_MAX);
     let mut connections: BTreeMap<(String, u16), Vec<Device>> = BTreeMap::new();
     for device in &config.devices {
@@ -41,41 +52,59 @@ pub async fn run(config: Config, clock: Arc<dyn Clock>, shutdown: impl Future<Ou
     for ((host, port), devices) in connections {
         pollers.spawn(modbus::poll(host, port, devices, clock.clone(), sender.clone()));
     }
-    run_with_entries(config, clock, entries, shutdown).await
+    report_entries(config, clock, entries, watchdog, shutdown).await
 }
 
 /// Reports the entries that are given until `shutdown` completes; whatever was sent before it is spooled.
 pub async fn run_with_entries(
     config: Config,
     clock: Arc<dyn Clock>,
+    entries: mpsc::Receiver<Entry>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    report_entries(config, clock, entries, Watchdog::default(), shutdown).await
+}
+
+async fn report_entries(
+    config: Config,
+    clock: Arc<dyn Clock>,
     mut entries: mpsc::Receiver<Entry>,
+    watchdog: Watchdog,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::open(&config, clock).await?;
     let (finish, finishing) = watch::channel(false);
     let mut uplink = JoinSet::new();
-    uplink.spawn(Uplink::new(config.gateway, config.broker, reporter.spool.clone()).run(finishing));
+    let mut heartbeat = watchdog.heartbeat();
+    let pulse = heartbeat.pulse("reporter");
+    uplink.spawn(Uplink::new(config.gateway, config.broker, reporter.spool.clone()).run(finishing, heartbeat.pulse("uplink")));
+    watchdog.ready();
+    let mut watching = JoinSet::new();
+    watching.spawn(watchdog.clone().watch(heartbeat, reporter.spool.clone()));
 
     tokio::pin!(shutdown);
     let mut open = true;
     loop {
+        pulse.beat();
         tokio::select! {
             entry = entries.recv(), if open => match entry {
                 Some(entry) => reporter.builder.push(entry),
                 None => open = false,
             },
             () = sleep_until(reporter.due) => reporter.due_reached(),
+            () = pulse.due() => {}
             () = &mut shutdown => break,
         }
         reporter.spool_due().await;
     }
+    watchdog.stopping();
     entries.close();
     while let Some(entry) = entries.recv().await {
         reporter.builder.push(entry);
     }
     let spooled = reporter.stop().await;
     finish.send_replace(true);
-    while uplink.join_next().await.is_some() {}
+    while pulse.during(uplink.join_next()).await.is_some() {}
     spooled.map_err(RunError::Unspooled)
 }
 

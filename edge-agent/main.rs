@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use edge::{Config, RunError, SystemClock};
+use edge::{Config, RunError, SystemClock, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -60,7 +60,7 @@ fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
             }
             tracing::info!("finishing");
         };
-        edge::run(config, Arc::new(SystemClock::default()), shutdown).await?;
+        edge::run_watched(config, Arc::new(SystemClock::default()), Watchdog::from_environment(), shutdown).await?;
         Ok(())
     })
 }

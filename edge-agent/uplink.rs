@@ -20,6 +20,7 @@ use crate::config::Gateway;
 use crate::delivery::{Delivery, Fate};
 use crate::shared::SharedSpool;
 use crate::spool::Spool;
+use crate::watchdog::Pulse;
 
 const PACKET_BYTES_MAX: u32 = 1024 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -61,10 +62,10 @@ impl Uplink {
     }
 
     /// Delivers until `finish` turns true, then what can still be delivered shortly.
-    pub async fn run(mut self, mut finish: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut finish: watch::Receiver<bool>, pulse: Pulse) {
         loop {
             let connected_at = Instant::now();
-            let end = self.session(&mut finish).await;
+            let end = self.session(&mut finish, &pulse).await;
             self.save_marks().await;
             let End::Lost(reason) = end else { return };
             if connected_at.elapsed() > GOOD_CONNECTION {
@@ -78,7 +79,7 @@ impl Uplink {
                 "no connection to the broker; reports wait in the spool"
             );
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = pulse.during(tokio::time::sleep(wait)) => {}
                 () = asked(&mut finish) => return,
             }
         }
@@ -101,7 +102,7 @@ impl Uplink {
     }
 
     /// One connection, from connecting to its end.
-    async fn session(&mut self, finish: &mut watch::Receiver<bool>) -> End {
+    async fn session(&mut self, finish: &mut watch::Receiver<bool>, pulse: &Pulse) -> End {
         let (client, mut connection) = AsyncClient::new(self.options(), usize::from(self.broker.in_flight_max) + 4);
         self.delivery.disconnected();
         let mut tick = tokio::time::interval(TICK);
@@ -114,6 +115,7 @@ impl Uplink {
                 let poll = connection.poll();
                 tokio::pin!(poll);
                 loop {
+                    pulse.beat();
                     if let Some(until) = finish_until
                         && (Instant::now() >= until || self.nothing_left().await)
                     {

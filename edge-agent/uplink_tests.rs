@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::config::Secret;
 use crate::spool::{ReportKey, Spool};
+use crate::watchdog::Watchdog;
 
 /// What the broker of a test does with the next report.
 enum Answer {
@@ -97,7 +98,7 @@ async fn bench(report_count: u64, in_flight_max: u16, script: impl IntoIterator<
         acknowledge_timeout: Duration::from_secs(60),
     };
     let (finish, finishing) = watch::channel(false);
-    let uplink = tokio::spawn(Uplink::new(gateway, broker, spool.clone()).run(finishing));
+    let uplink = tokio::spawn(Uplink::new(gateway, broker, spool.clone()).run(finishing, Watchdog::default().heartbeat().pulse("uplink")));
     Bench { dir, spool, finish, uplink, seen }
 }
 
