@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
+use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand};
-use policy::calendar::read_instant;
+use policy::calendar::{Instant, read_instant};
 use store::{ApiKey, KeyRole};
 
 use crate::config::Config;
@@ -115,13 +116,13 @@ enum LogCommand {
 enum KeyCommand {
     /// Make a key and print it, once
     Create {
-        /// admin, supplier, carrier or platform
+        /// admin, supplier, carrier, platform, or enrol: a gateway's, which it uses once to send in its public key
         #[arg(long)]
         role: String,
         /// Whose key it is, for people
         #[arg(long)]
         name: String,
-        /// Of whom: a supplier, a carrier, or a city's code; it need not be in the register yet
+        /// Of whom: a supplier, a carrier, a city's code, or a gateway (enrol needs one); it need not be in the register yet
         #[arg(long)]
         scope: Option<String>,
     },
@@ -246,8 +247,13 @@ fn run_command(cli: Cli) -> Result<bool> {
         Command::Log(LogCommand::Head) => runtime.block_on(offline::print_head(&load()?)),
         Command::Quarantine(command) => quarantine::run(&load()?, command),
         Command::Key(KeyCommand::Create { role, name, scope }) => {
-            let key = ApiKey { role: key_role(&role)?, name, scope };
-            runtime.block_on(offline::create_key(&load()?, &key)).map(|()| true)
+            let (config, role) = (load()?, key_role(&role)?);
+            let expires_at = match role {
+                KeyRole::Enrol => Some(enrol_key_end(&config, scope.as_deref())?),
+                KeyRole::Admin | KeyRole::Supplier | KeyRole::Carrier | KeyRole::Platform => None,
+            };
+            let key = ApiKey { role, name, scope, expires_at };
+            runtime.block_on(offline::create_key(&config, &key)).map(|()| true)
         }
         Command::Key(KeyCommand::Rotate) => runtime.block_on(offline::rotate_key(&load()?)).map(|()| true),
         Command::Load(args) => drive::load::run(&args).map(|()| true),
@@ -259,4 +265,15 @@ fn key_role(name: &str) -> Result<KeyRole> {
         let known: Vec<_> = KeyRole::ALL.iter().map(|(_, name)| *name).collect();
         anyhow!("--role {name}: the roles are {}", known.join(", "))
     })
+}
+
+/// A gateway's one-time key names its gateway, and ends.
+fn enrol_key_end(config: &Config, gateway: Option<&str>) -> Result<Instant> {
+    match gateway {
+        Some(gateway) if wire::topic::gateway_id_valid(gateway) => {
+            Ok(observe::Clock::system().now() + TimeDelta::days(config.count("enrol.key_days") as i64))
+        }
+        Some(gateway) => bail!("--scope {gateway}: no gateway has this id: 1 to 64 of A-Z a-z 0-9 . _ -"),
+        None => bail!("--role enrol: name the gateway with --scope"),
+    }
 }

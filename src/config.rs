@@ -114,6 +114,10 @@ impl Config {
         networks(self.text(name)).unwrap_or_default()
     }
 
+    pub fn urls(&self, name: &str) -> Vec<String> {
+        parts(self.text(name)).map(str::to_string).collect()
+    }
+
     /// Each value in force with where it comes from.
     pub fn shown(&self) -> String {
         let line = |setting: &Setting| {
@@ -204,6 +208,10 @@ fn check(kind: SettingKind, value: &Value) -> Result<(), String> {
             value.as_str().is_some_and(|text| networks(text).is_some()),
             "addresses or networks with commas between, such as \"127.0.0.0/8, ::1\"".into(),
         ),
+        SettingKind::MqttUrls => sound(
+            value.as_str().is_some_and(|text| parts(text).all(mqtt_url)),
+            "addresses with commas between, such as \"mqtts://mqtt.example.cn:8883, mqtt://10.0.0.1:1883\"".into(),
+        ),
         SettingKind::Empty => sound(empty, "\"\", the embedded store (this version knows no other)".into()),
     }
 }
@@ -211,7 +219,18 @@ fn check(kind: SettingKind, value: &Value) -> Result<(), String> {
 /// Addresses and networks with commas between; an empty text has none.
 fn networks(text: &str) -> Option<Vec<IpNet>> {
     let one = |text: &str| text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse()).ok();
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(one).collect()
+    parts(text).map(one).collect()
+}
+
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Scheme, host, and a port if there is one.
+fn mqtt_url(text: &str) -> bool {
+    let Some(address) = text.strip_prefix("mqtt://").or_else(|| text.strip_prefix("mqtts://")) else { return false };
+    let authority = address.parse::<ureq::http::uri::Authority>();
+    authority.is_ok_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
 }
 
 /// What of `mqtt.tls` needs what else; the files themselves are read by those who speak TLS.

@@ -113,7 +113,7 @@ struct Keys {
 impl Keys {
     async fn create(store: &Store) -> Result<Keys> {
         let create = async |role, scope: Option<&str>| {
-            let key = ApiKey { role, name: "demo".into(), scope: scope.map(str::to_string) };
+            let key = ApiKey { role, name: "demo".into(), scope: scope.map(str::to_string), expires_at: None };
             store.create_key(&key, &Actor::new(ACTOR, Utc::now())).await
         };
         let mut suppliers = Vec::new();

@@ -103,6 +103,7 @@ impl Service {
             metrics: metrics.clone(),
             health: health.clone(),
             clock: clock.clone(),
+            gateway_mqtt_urls: config.urls("enrol.mqtt_urls"),
             quarantine_keep_days: config.count("quarantine.keep_days"),
             keys: keys.clone(),
             packing: Default::default(),

@@ -18,6 +18,8 @@ pub enum SettingKind {
     Word(&'static [&'static str]),
     /// Addresses or networks, with commas between.
     Networks,
+    /// Addresses of MQTT brokers, with commas between.
+    MqttUrls,
     /// Only empty for now: the choices come with their own release.
     Empty,
 }
@@ -92,6 +94,13 @@ pub const SETTINGS: &[Setting] = &[
         SettingKind::Count { min: 4, max: 100_000 },
         "1000",
         "TLS handshakes under way, in all; a quarter of them from one address",
+    ),
+    setting("enrol.key_days", SettingKind::Count { min: 1, max: 365 }, "7", "days in which a new one-time key of a gateway must be used"),
+    setting(
+        "enrol.mqtt_urls",
+        SettingKind::MqttUrls,
+        "",
+        "where gateways reach MQTT, as they are told when they are enrolled, such as \"mqtts://mqtt.example.cn:8883\"",
     ),
     setting("store.url", SettingKind::Empty, "", "empty: embedded in data.dir"),
     setting("rulebook.file", SettingKind::Paths, "", "rulebooks; the one in force when a voucher is applied for decides"),

@@ -22,6 +22,10 @@ pub enum Act {
     KeyCreated,
     /// The service signs with a new key.
     KeyRotated,
+    /// A gateway's public key was put into the register by its one-time key.
+    GatewayEnrolled,
+    /// A key of the API has read an enterprise's pseudonym key, for the first time.
+    PseudonymKeyRead,
     QuarantineReplayed,
     JudgingAsked,
     /// The service has started with other rulebooks or catalogues than before.
@@ -40,6 +44,8 @@ impl Act {
             Act::StateCorrected => "state_corrected",
             Act::KeyCreated => "key_created",
             Act::KeyRotated => "key_rotated",
+            Act::GatewayEnrolled => "gateway_enrolled",
+            Act::PseudonymKeyRead => "pseudonym_key_read",
             Act::QuarantineReplayed => "quarantine_replayed",
             Act::JudgingAsked => "judging_asked",
             Act::PolicyChanged => "policy_changed",

@@ -1,5 +1,6 @@
 //! Bearer keys: 256 random bits, shown once, kept as SHA-256.
 
+use policy::calendar::{Instant, show_instant};
 use rand::RngExt;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -15,11 +16,18 @@ pub enum KeyRole {
     Supplier,
     Carrier,
     Platform,
+    /// A gateway's, for once.
+    Enrol,
 }
 
 impl KeyRole {
-    pub const ALL: [(KeyRole, &str); 4] =
-        [(KeyRole::Admin, "admin"), (KeyRole::Supplier, "supplier"), (KeyRole::Carrier, "carrier"), (KeyRole::Platform, "platform")];
+    pub const ALL: [(KeyRole, &str); 5] = [
+        (KeyRole::Admin, "admin"),
+        (KeyRole::Supplier, "supplier"),
+        (KeyRole::Carrier, "carrier"),
+        (KeyRole::Platform, "platform"),
+        (KeyRole::Enrol, "enrol"),
+    ];
 
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(role, _)| *role == self).map_or("", |(_, name)| name)
@@ -34,8 +42,10 @@ impl KeyRole {
 pub struct ApiKey {
     pub role: KeyRole,
     pub name: String,
-    /// Of whom: a supplier, a carrier, a city. `None`: everything that the role allows.
+    /// Of whom: a supplier, a carrier, a city, a gateway. `None`: everything that the role allows.
     pub scope: Option<String>,
+    /// It is not taken from then on.
+    pub expires_at: Option<Instant>,
 }
 
 impl Store {
@@ -44,15 +54,19 @@ impl Store {
         let secret = format!("sy_{}", hex::encode(rand::rng().random::<[u8; 32]>()));
         let sha256 = sha256_hex(&secret);
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("INSERT INTO api_key (sha256, role, name, scope, created_at) VALUES (?, ?, ?, ?, ?)")
+        sqlx::query("INSERT INTO api_key (sha256, role, name, scope, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(&sha256)
             .bind(key.role.as_str())
             .bind(&key.name)
             .bind(&key.scope)
             .bind(actor.at.timestamp_micros())
+            .bind(key.expires_at.map(|at| at.timestamp_micros()))
             .execute(&mut *transaction)
             .await?;
-        let detail = json!({ "role": key.role.as_str(), "name": key.name, "scope": key.scope, "sha256": sha256 });
+        let mut detail = json!({ "role": key.role.as_str(), "name": key.name, "scope": key.scope, "sha256": sha256 });
+        if let Some(expires_at) = key.expires_at {
+            detail["expires_at"] = json!(show_instant(expires_at));
+        }
         put_audit(&mut transaction, actor, [AuditDraft::of(Act::KeyCreated, format!("keys/{}", key.name), detail)]).await?;
         transaction.commit().await?;
         Ok(secret)
@@ -68,14 +82,17 @@ impl Store {
     }
 
     pub async fn find_key(&self, secret: &str) -> Result<Option<ApiKey>, StoreError> {
-        let row = sqlx::query("SELECT role, name, scope FROM api_key WHERE sha256 = ?")
+        let row = sqlx::query("SELECT role, name, scope, expires_at FROM api_key WHERE sha256 = ?")
             .bind(sha256_hex(secret))
             .fetch_optional(&self.readers)
             .await?;
         row.map(|row| {
             let role: String = row.try_get("role")?;
             let role = KeyRole::read(&role).ok_or_else(|| StoreError::stored("key role", role))?;
-            Ok(ApiKey { role, name: row.try_get("name")?, scope: row.try_get("scope")? })
+            let expires_at: Option<i64> = row.try_get("expires_at")?;
+            let instant = |us| Instant::from_timestamp_micros(us).ok_or_else(|| StoreError::stored("end of a key", us));
+            let expires_at = expires_at.map(instant).transpose()?;
+            Ok(ApiKey { role, name: row.try_get("name")?, scope: row.try_get("scope")?, expires_at })
         })
         .transpose()
     }

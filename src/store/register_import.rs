@@ -23,6 +23,9 @@ pub type RowId = (&'static str, String);
 
 /// Under this name a token's hash is stored.
 pub(crate) const TOKEN_SHA256: &str = "token_sha256";
+pub(crate) const PUBLIC_KEY: &str = "public_key";
+/// Stored with a public key that the gateway itself has sent.
+pub(crate) const ENROLLED: &str = "enrolled";
 /// The column that says why a voucher's state goes a way that the rules do not know.
 const CORRECTION: &str = "correction";
 
@@ -98,7 +101,7 @@ impl<'a> Draft<'a> {
     pub fn against(mut self, current: &RowMap) -> Result<SoundDraft, Vec<RegisterFault>> {
         for (id, row) in &mut self.changes {
             if let Some(row) = row {
-                keep_token(id, row, current);
+                keep_secrets(id, row, current);
             }
         }
         let corrections = self.states(current);
@@ -247,13 +250,21 @@ fn objection_open(row: &Map<String, Value>) -> bool {
     row.get("objection").is_some_and(|objection| *objection != Value::Bool(false))
 }
 
-/// A gateway's token cannot be read back, so a row without one keeps the one that it has.
-fn keep_token(id: &RowId, row: &mut Map<String, Value>, current: &RowMap) {
-    if id.0 != "gateways" || row.contains_key(TOKEN_SHA256) {
-        return;
-    }
-    if let Some(kept) = current.get(id).and_then(|row| row.get(TOKEN_SHA256)) {
-        row.insert(TOKEN_SHA256.into(), kept.clone());
+/// A gateway's token cannot be read back, and of the key with which it was enrolled others do not know: a row without them keeps those
+/// that it has.
+fn keep_secrets(id: &RowId, row: &mut Map<String, Value>, current: &RowMap) {
+    let Some(current) = current.get(id).filter(|_| id.0 == "gateways") else { return };
+    let mut keep = |column: &str| {
+        if let (Some(kept), false) = (current.get(column), row.contains_key(column)) {
+            row.insert(column.into(), kept.clone());
+        }
+    };
+    keep(TOKEN_SHA256);
+    if current.contains_key(ENROLLED) {
+        keep(PUBLIC_KEY);
+        if row.get(PUBLIC_KEY) == current.get(PUBLIC_KEY) {
+            row.insert(ENROLLED.into(), Value::Bool(true));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::audit::{Actor, AuditDraft, put_audit};
 use crate::register_audit::RowActs;
-use crate::register_import::{Changes, Correction, Draft, Needed, RowMap, SoundDraft};
+use crate::register_import::{Changes, Correction, Draft, ENROLLED, Needed, RowMap, SoundDraft, TOKEN_SHA256};
 use crate::sql::{Store, StoreError};
 
 /// Rows in one statement.
@@ -78,7 +78,7 @@ impl Store {
             let changed = planned.changed;
             planned.write(&mut writing).await?;
             put_audit(&mut writing, actor, planned.acts).await?;
-            sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'register_revision'").execute(&mut *writing).await?;
+            revision_risen(&mut writing).await?;
             writing.commit().await?;
             return Ok(Imported { changed, warnings });
         }
@@ -119,7 +119,8 @@ impl Store {
         let mut list = Vec::with_capacity(rows.len());
         for row in rows {
             let mut row = read_row(row.try_get("row")?)?;
-            row.remove("token_sha256");
+            row.remove(TOKEN_SHA256);
+            row.remove(ENROLLED);
             list.push(Value::Object(row));
         }
         Ok(Some(list))
@@ -127,7 +128,7 @@ impl Store {
 }
 
 /// What an import will write.
-struct Planned {
+pub(crate) struct Planned {
     changed: usize,
     /// List, key and row as JSON texts, some thousands in each.
     put: Vec<String>,
@@ -137,7 +138,7 @@ struct Planned {
 }
 
 impl Planned {
-    fn of(changes: &Changes, current: &RowMap, corrections: &BTreeMap<String, Correction>) -> Result<Planned, StoreError> {
+    pub(crate) fn of(changes: &Changes, current: &RowMap, corrections: &BTreeMap<String, Correction>) -> Result<Planned, StoreError> {
         let (mut acts, mut put, mut taken_away) = (RowActs::new(corrections), Vec::new(), Vec::new());
         for (id, row) in changes {
             let (list, key) = id;
@@ -160,7 +161,12 @@ impl Planned {
         })
     }
 
-    async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    /// What stands in the entries of the audit log, for an entry of another act.
+    pub(crate) fn into_changes(self) -> Vec<Value> {
+        self.acts.into_iter().flat_map(|draft| draft.changes).collect()
+    }
+
+    pub(crate) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         for rows in &self.put {
             let put = "INSERT OR REPLACE INTO register_row (list, key, row) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)";
             sqlx::query(put).bind(rows).execute(&mut *connection).await?;
@@ -173,12 +179,18 @@ impl Planned {
     }
 }
 
+/// With every change of rows, in its transaction: who keeps the register in memory looks again.
+pub(crate) async fn revision_risen(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'register_revision'").execute(connection).await?;
+    Ok(())
+}
+
 async fn revision_now(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = 'register_revision'").fetch_one(connection).await?)
 }
 
 /// The rows that are named, and every row of the lists that are named; in one transaction with their revision.
-async fn read_needed(connection: &mut SqliteConnection, needed: &Needed) -> Result<(i64, RowMap), StoreError> {
+pub(crate) async fn read_needed(connection: &mut SqliteConnection, needed: &Needed) -> Result<(i64, RowMap), StoreError> {
     let (revision, mut map) = (revision_now(connection).await?, RowMap::new());
     for list in &needed.lists {
         take_rows(&mut map, list, pages(connection, list, true).await?)?;

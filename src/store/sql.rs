@@ -30,6 +30,7 @@ const MAIN_STEPS: &[&str] = &[
     include_str!("schema_audit.sql"),
     include_str!("schema_values.sql"),
     include_str!("schema_audit_kept.sql"),
+    include_str!("schema_enrolment.sql"),
 ];
 const QUARANTINE_STEPS: &[&str] = &[
     include_str!("quarantine.sql"),

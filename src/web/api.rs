@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod body;
 pub mod connected;
+pub mod enrol;
 pub mod gateways;
 pub mod inspect;
 pub mod lists;

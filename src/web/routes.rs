@@ -24,6 +24,8 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/carrier-records", post(api::push::carrier_records))
         .route("/api/v1/register", post(api::register::import))
         .route("/api/v1/register/{list}", get(api::register::list))
+        .route("/api/v1/enrol", post(api::enrol::enrol))
+        .route("/api/v1/enterprises/{id}/pseudonym-key", get(api::enrol::pseudonym_key))
         .route("/api/v1/audit", get(api::audit::list))
         .route("/api/v1/vouchers", get(api::vouchers::list))
         .route("/api/v1/vouchers/{id}", get(api::vouchers::one))

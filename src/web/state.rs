@@ -29,6 +29,8 @@ pub struct WebParts {
     pub packing: tokio::sync::Mutex<()>,
     /// Held while a register file is read and taken in: a large one takes much memory.
     pub importing: tokio::sync::Mutex<()>,
+    /// Where gateways reach MQTT, as they are told when they are enrolled.
+    pub gateway_mqtt_urls: Vec<String>,
     /// How long refused messages are kept.
     pub quarantine_keep_days: u64,
     /// Whether HTTP listens on loopback only: until there is a login, pages are shown nowhere else.
@@ -56,6 +58,9 @@ impl FromRequestParts<WebState> for Caller {
             .map(|(_, secret)| secret.trim());
         let Some(secret) = secret else { return Err(Problem::unauthorised("send Authorization: Bearer KEY")) };
         match state.store.find_key(secret).await? {
+            Some(key) if key.expires_at.is_some_and(|at| at <= state.clock.now()) => {
+                Err(Problem::unauthorised("the key has expired: have a new one made (shangyun key create)"))
+            }
             Some(key) => {
                 state.limits.check(secret)?;
                 Ok(Caller { key, secret: secret.to_string() })
@@ -93,6 +98,10 @@ impl Caller {
         self.key.role
     }
 
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// The supplier or carrier that the key stands for.
     pub fn sender(&self) -> Result<&str, Problem> {
         self.key.scope.as_deref().ok_or_else(|| Problem::forbidden("the key names no supplier or carrier: make one with --scope"))
@@ -105,12 +114,12 @@ impl Caller {
 
     /// May the caller see this voucher and its results?
     pub fn sees(&self, register: &Register, voucher: &Voucher) -> bool {
-        let Some(scope) = self.scope() else { return self.key.role != KeyRole::Carrier };
+        let Some(scope) = self.scope() else { return !matches!(self.key.role, KeyRole::Carrier | KeyRole::Enrol) };
         match self.key.role {
             KeyRole::Admin => true,
             KeyRole::Platform => register.enterprises.get(&voucher.enterprise).is_some_and(|enterprise| same_city(&enterprise.city, scope)),
             KeyRole::Supplier => register.products.get(&voucher.product).is_some_and(|product| product.supplier == scope),
-            KeyRole::Carrier => false,
+            KeyRole::Carrier | KeyRole::Enrol => false,
         }
     }
 }

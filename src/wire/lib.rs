@@ -8,6 +8,7 @@ mod content;
 pub mod cose;
 mod cose_header;
 pub mod credit_code;
+pub mod enrolment;
 pub mod fault;
 mod fields;
 pub mod identity;
