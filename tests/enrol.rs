@@ -180,7 +180,7 @@ fn of_many_that_enrol_at_once_with_one_key_one_wins() {
 fn a_key_ends_after_its_days_and_does_nothing_else_meanwhile() {
     let site = Site::new(register().file());
     let key = site.key("enrol", Some("gw-1"));
-    for path in ["register/gateways", "audit", "vouchers", "vouchers/V-1", "results", "quarantine", "gateways", "quality", "queue?kind=claim"] {
+    for path in ["register/gateways", "audit", "vouchers", "vouchers/V-1", "results", "quarantine", "gateways", "quality", "counters"] {
         assert_eq!(site.get(&format!("/api/v1/{path}"), &key).status, 403, "{path}");
     }
     for path in ["reports", "carrier-records", "register", "vouchers/V-1/judge", "quarantine/1/replay"] {
