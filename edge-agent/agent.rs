@@ -10,17 +10,22 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
+use crate::bus::Address;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::Device;
 use crate::modbus;
-use crate::report::{Builder, ClockState, Entry, EventKind};
+use crate::report::{Builder, ClockState, EventKind, Item};
 use crate::shared::SharedSpool;
-use crate::spool::{DroppedRange, Spool};
+use crate::spool::{DroppedRange, ReportKey, Spool};
 use crate::uplink::Uplink;
 use crate::watchdog::Watchdog;
 
-const ENTRIES_WAITING_MAX: usize = 1024;
+const ITEMS_WAITING_MAX: usize = 1024;
+/// Flash wears by writing: whatever is due within this time is written and synced together.
+const SPOOL_EVERY: Duration = Duration::from_secs(1);
+/// The first readings are reported after this time, so that the one who installs the agent sees them come.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -42,33 +47,34 @@ pub async fn run_watched(
     watchdog: Watchdog,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let (sender, entries) = mpsc::channel(ENTRIES_WAITING_MAX);
-    let mut connections: BTreeMap<(String, u16), Vec<Device>> = BTreeMap::new();
+    let (sender, items) = mpsc::channel(ITEMS_WAITING_MAX);
+    let mut buses: BTreeMap<Address, Vec<Device>> = BTreeMap::new();
     for device in &config.devices {
-        connections.entry((device.host.clone(), device.port)).or_default().push(device.clone());
+        buses.entry(device.address.clone()).or_default().push(device.clone());
     }
     // Dropping the set at the end stops the pollers.
     let mut pollers = JoinSet::new();
-    for ((host, port), devices) in connections {
-        pollers.spawn(modbus::poll(host, port, devices, clock.clone(), sender.clone()));
+    for (address, devices) in buses {
+        let settings = config.bus(&address);
+        pollers.spawn(modbus::poll(address, settings, devices, clock.clone(), sender.clone()));
     }
-    report_entries(config, clock, entries, watchdog, shutdown).await
+    report_items(config, clock, items, watchdog, shutdown).await
 }
 
-/// Reports the entries that are given until `shutdown` completes; whatever was sent before it is spooled.
-pub async fn run_with_entries(
+/// Reports the items that are given until `shutdown` completes; whatever was sent before it is spooled.
+pub async fn run_with_items(
     config: Config,
     clock: Arc<dyn Clock>,
-    entries: mpsc::Receiver<Entry>,
+    items: mpsc::Receiver<Item>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    report_entries(config, clock, entries, Watchdog::default(), shutdown).await
+    report_items(config, clock, items, Watchdog::default(), shutdown).await
 }
 
-async fn report_entries(
+async fn report_items(
     config: Config,
     clock: Arc<dyn Clock>,
-    mut entries: mpsc::Receiver<Entry>,
+    mut items: mpsc::Receiver<Item>,
     watchdog: Watchdog,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
@@ -87,20 +93,19 @@ async fn report_entries(
     loop {
         pulse.beat();
         tokio::select! {
-            entry = entries.recv(), if open => match entry {
-                Some(entry) => reporter.builder.push(entry),
+            item = items.recv(), if open => match item {
+                Some(item) => reporter.builder.push(item),
                 None => open = false,
             },
-            () = sleep_until(reporter.due) => reporter.due_reached(),
+            () = sleep_until(reporter.wakes_at()) => reporter.wake().await,
             () = pulse.due() => {}
             () = &mut shutdown => break,
         }
-        reporter.spool_due().await;
     }
     watchdog.stopping();
-    entries.close();
-    while let Some(entry) = entries.recv().await {
-        reporter.builder.push(entry);
+    items.close();
+    while let Some(item) = items.recv().await {
+        reporter.builder.push(item);
     }
     let spooled = reporter.stop().await;
     finish.send_replace(true);
@@ -113,12 +118,14 @@ struct Reporter {
     clock: Arc<dyn Clock>,
     spool: SharedSpool,
     every: Duration,
+    /// When everything that waits is reported; before that, only full reports are.
     due: Instant,
-    /// Everything that waits is reported, not only full reports.
-    flush: bool,
+    /// The next write to the spool comes at this time or later.
+    spool_at: Instant,
     backoff: Backoff,
-    retry_at: Option<Instant>,
-    /// Dropped ranges that stand as events in the builder.
+    /// Built, and not yet in the spool. A report is never built twice.
+    unspooled: Vec<(ReportKey, Vec<u8>)>,
+    /// Dropped ranges that stand as events in the builder or in `unspooled`.
     dropped: Vec<DroppedRange>,
 }
 
@@ -141,64 +148,68 @@ impl Reporter {
             devices = config.devices.len(),
             "started"
         );
+        let now = Instant::now();
         Ok(Reporter {
             builder,
             clock,
             spool: SharedSpool::new(spool),
             every: config.report.every,
-            due: Instant::now() + config.report.every,
-            flush: false,
-            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
-            retry_at: None,
+            due: now + config.report.every.min(FIRST_REPORT),
+            spool_at: now,
+            backoff: Backoff::new(SPOOL_EVERY, Duration::from_secs(60)),
+            unspooled: Vec::new(),
             dropped: Vec::new(),
         })
     }
 
-    fn due_reached(&mut self) {
-        self.flush = true;
-        self.due = Instant::now() + self.every;
+    fn wakes_at(&self) -> Instant {
+        if self.builder.full() || !self.unspooled.is_empty() { self.spool_at } else { self.due.max(self.spool_at) }
     }
 
-    /// Spools what is due. A failure is said, and tried again later with the same number.
-    async fn spool_due(&mut self) {
-        if self.retry_at.is_some_and(|at| Instant::now() < at) {
-            return;
+    /// Spools what is due. A failure is said, and the same reports are tried again later.
+    async fn wake(&mut self) {
+        let now = Instant::now();
+        let all = now >= self.due;
+        if all {
+            self.due = now + self.every;
         }
-        while self.flush || self.builder.full() {
-            match self.spool_next().await {
-                Ok(true) => {
-                    self.backoff.reset();
-                    self.retry_at = None;
-                }
-                Ok(false) => self.flush = false,
-                Err(error) => {
-                    let wait = self.backoff.after_failure(rand::random());
-                    self.retry_at = Some(Instant::now() + wait);
-                    tracing::error!(%error, wait_ms = wait.as_millis(), "a report cannot be spooled; it is tried again");
-                    return;
-                }
+        self.spool_at = now + SPOOL_EVERY.min(self.every);
+        match self.spool(all).await {
+            Ok(()) => self.backoff.reset(),
+            Err(error) => {
+                let wait = self.backoff.after_failure(rand::random());
+                self.spool_at = now + wait;
+                tracing::error!(%error, wait_ms = wait.as_millis(), "reports cannot be spooled; they are tried again");
             }
         }
     }
 
     async fn stop(&mut self) -> io::Result<()> {
         self.builder.event(self.clock.now(), EventKind::Stop, "");
-        while self.spool_next().await? {}
-        Ok(())
+        self.spool(true).await
     }
 
-    /// Builds and spools one report; `false` if there is nothing to say.
-    async fn spool_next(&mut self) -> io::Result<bool> {
-        let now = self.clock.now();
-        if self.dropped.is_empty() {
-            self.dropped = self.spool.with(|spool| Ok(spool.dropped().to_vec())).await?;
-            self.builder.dropped(now, &self.dropped);
+    /// Builds what is due, full reports or everything, and spools it with one sync.
+    async fn spool(&mut self, all: bool) -> io::Result<()> {
+        if self.unspooled.is_empty() {
+            self.build(all).await?;
         }
-        let state = ClockState { now, synchronised: self.clock.synchronised(), monotonic_ms: self.clock.monotonic_ms() };
-        let Some(built) = self.builder.build(state)? else { return Ok(false) };
-        let (key, body) = (built.key.clone(), built.body.clone());
-        self.spool.with(move |spool| spool.append(&key, &body)).await?;
-        self.builder.taken(&built);
+        if self.unspooled.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.unspooled);
+        let (batch, spooled) = self
+            .spool
+            .with(move |spool| {
+                let spooled = batch.iter().try_for_each(|(key, body)| spool.append(key, body).map(|_| ()));
+                Ok((batch, spooled))
+            })
+            .await?;
+        if let Err(error) = spooled {
+            self.unspooled = batch;
+            return Err(error);
+        }
+        self.spool.fill_notify();
         if !self.dropped.is_empty() && !self.builder.events_waiting() {
             let said = std::mem::take(&mut self.dropped);
             self.spool
@@ -208,7 +219,21 @@ impl Reporter {
                 })
                 .await?;
         }
-        self.spool.fill_notify();
-        Ok(true)
+        Ok(())
+    }
+
+    async fn build(&mut self, all: bool) -> io::Result<()> {
+        let now = self.clock.now();
+        if self.dropped.is_empty() {
+            self.dropped = self.spool.with(|spool| Ok(spool.dropped().to_vec())).await?;
+            self.builder.dropped(now, &self.dropped);
+        }
+        let clock = ClockState { now, synchronised: self.clock.synchronised(), monotonic_ms: self.clock.monotonic_ms() };
+        while all || self.builder.full() {
+            let Some(built) = self.builder.build(clock)? else { break };
+            self.builder.taken(&built);
+            self.unspooled.push((built.key, built.body));
+        }
+        Ok(())
     }
 }

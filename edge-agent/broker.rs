@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::seconds;
+use crate::fault::FaultCode;
 use crate::table::Reader;
 
 const MQTT_PORT: u16 = 1883;
@@ -22,13 +23,18 @@ pub(crate) fn read(mut reader: Reader<'_>) -> Broker {
     let url = reader.text("url").unwrap_or_else(|| "mqtt://127.0.0.1:1883".to_string());
     let address = url.strip_prefix("mqtt://").and_then(|rest| split_address(rest, MQTT_PORT));
     let (host, port) = address.unwrap_or_else(|| {
-        reader.fault("url", format!("`{url}` must look like mqtt://HOST:PORT"));
+        reader.fault(
+            "url",
+            FaultCode::AddressInvalid,
+            format!("“{url}”应为 mqtt://主机:端口"),
+            format!("`{url}` must look like mqtt://HOST:PORT"),
+        );
         Default::default()
     });
     let broker = Broker {
         host,
         port,
-        in_flight_max: reader.integer("in_flight_max", 1..=1000).and_then(|count| u16::try_from(count).ok()).unwrap_or(20),
+        in_flight_max: reader.integer_or("in_flight_max", 1..=1000, 20),
         retry_max: seconds(reader.number("retry_s_max", 0.1..=3600.0), 60.0),
         acknowledge_timeout: seconds(reader.number("acknowledge_timeout_s", 1.0..=3600.0), 60.0),
     };

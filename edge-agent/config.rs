@@ -1,6 +1,6 @@
 //! The agent's configuration: a TOML file, then the environment. All faults are found at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,11 +8,14 @@ use std::time::Duration;
 use toml::{Table as TomlTable, Value as TomlValue};
 
 use crate::broker::{self, Broker};
+use crate::bus::{self, Address, BusSettings};
 use crate::device::{self, Device};
+use crate::fault::{Fault, FaultCode};
 use crate::table::Reader;
 
 const ENVIRONMENT_PREFIX: &str = "SHANGYUN__";
 const SECTIONS: [&str; 4] = ["gateway", "broker", "spool", "report"];
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,14 +23,19 @@ pub struct Config {
     pub broker: Broker,
     pub spool: SpoolConfig,
     pub report: ReportConfig,
+    /// Settings of buses that the configuration names; others have the defaults.
+    pub buses: BTreeMap<Address, BusSettings>,
     pub devices: Vec<Device>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Gateway {
     pub id: String,
+    /// Empty where a client certificate says who we are.
     pub token: Secret,
     pub enterprise: Option<String>,
+    /// The private key that signs reports; without it they are not signed.
+    pub key_file: Option<PathBuf>,
 }
 
 /// A text that is never shown.
@@ -44,6 +52,10 @@ impl fmt::Debug for Secret {
 pub struct SpoolConfig {
     pub dir: PathBuf,
     pub bytes_max: u64,
+    /// Reports that could not be delivered for so long are given up.
+    pub age_max: Duration,
+    /// Reports stay on disk for so long after their acknowledgement, where there is room.
+    pub keep_acknowledged: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -55,27 +67,48 @@ pub struct ReportConfig {
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", faults.join("\n"))]
+#[error("{}", self.faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError {
-    pub faults: Vec<String>,
+    pub faults: Vec<Fault>,
 }
 
 impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
-            faults: vec![format!("{}: cannot be read ({error}); give the file with --config", path.display())],
+            faults: vec![Fault::new(
+                FaultCode::ConfigUnreadable,
+                path.display().to_string(),
+                format!("读不到配置文件（{error}）；请用 --config 指定文件并检查权限"),
+                format!("cannot be read ({error}); name the file with --config, and check its permissions"),
+            )],
         })?;
         Config::read(&text, std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
     }
 
     /// Reads a configuration from its text and environment variables `SHANGYUN__SECTION__KEY`.
     pub fn read(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
-        let mut table: TomlTable = text.parse().map_err(|error| ConfigError { faults: vec![format!("not valid TOML: {error}")] })?;
+        let mut table: TomlTable = text.parse().map_err(|error: toml::de::Error| ConfigError { faults: vec![not_toml(text, &error)] })?;
         override_from(&mut table, environment);
         let mut faults = Vec::new();
         let config = read_root(table, &mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError { faults }) }
     }
+
+    /// The settings of the bus at this address.
+    pub fn bus(&self, address: &Address) -> BusSettings {
+        self.buses.get(address).cloned().unwrap_or_default()
+    }
+}
+
+fn not_toml(text: &str, error: &toml::de::Error) -> Fault {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let said = error.message();
+    Fault::new(
+        FaultCode::ConfigSyntax,
+        format!("line {line}"),
+        format!("第 {line} 行不符合 TOML 语法：{said}"),
+        format!("not valid TOML: {said}"),
+    )
 }
 
 /// Variables of other sections belong to other programs on this machine.
@@ -93,59 +126,140 @@ fn override_from(table: &mut TomlTable, environment: impl IntoIterator<Item = (S
     }
 }
 
-fn read_root(table: TomlTable, faults: &mut Vec<String>) -> Config {
+fn read_root(table: TomlTable, faults: &mut Vec<Fault>) -> Config {
     let mut root = Reader::new("", table, faults);
     let [gateway, broker, spool, report] = SECTIONS.map(|section| root.section(section).unwrap_or_default());
-    let tables = root.list("device");
+    let bus_tables = root.list("bus");
+    let device_tables = root.list("device");
     root.finish();
+    let certified = broker.contains_key("client_cert_file");
     let config = Config {
-        gateway: read_gateway(Reader::new("gateway", gateway, faults)),
+        gateway: read_gateway(Reader::new("gateway", gateway, faults), certified),
         broker: broker::read(Reader::new("broker", broker, faults)),
         spool: read_spool(Reader::new("spool", spool, faults)),
         report: read_report(Reader::new("report", report, faults)),
-        devices: tables.into_iter().enumerate().map(|(i, table)| device::read(i, table, faults)).collect(),
+        devices: device_tables.into_iter().enumerate().filter_map(|(i, table)| device::read(i, table, faults)).collect(),
+        buses: BTreeMap::new(),
     };
-    let mut names = BTreeSet::new();
-    for device in &config.devices {
-        if !names.insert(&device.name) {
-            faults.push(format!("device: the name `{}` is given twice; each device needs its own", device.name));
-        }
-    }
-    config
+    check_devices(&config.devices, faults);
+    let buses = read_buses(bus_tables, &config.devices, faults);
+    Config { buses, ..config }
 }
 
-fn read_gateway(mut reader: Reader<'_>) -> Gateway {
-    let id = reader.required_text("id", "the id that the register has for this gateway");
+fn check_devices(devices: &[Device], faults: &mut Vec<Fault>) {
+    let mut names = BTreeSet::new();
+    for device in devices {
+        let name = &device.name;
+        if !names.insert(name) {
+            faults.push(Fault::new(
+                FaultCode::DeviceTwice,
+                "device",
+                format!("设备编号“{name}”重复；每台设备须有自己的编号"),
+                format!("the name `{name}` is given twice; each device needs its own"),
+            ));
+        }
+    }
+    device::check_units(devices, faults);
+}
+
+fn read_buses(tables: Vec<TomlTable>, devices: &[Device], faults: &mut Vec<Fault>) -> BTreeMap<Address, BusSettings> {
+    let mut buses = BTreeMap::new();
+    for (index, address, settings) in bus::read_all(tables, faults) {
+        let place = format!("bus[{index}]");
+        if !devices.iter().any(|device| device.address == address) {
+            faults.push(Fault::new(
+                FaultCode::BusUnused,
+                place.clone(),
+                format!("没有设备使用地址 {address}；请核对 [[device]] 的 address"),
+                format!("no device has the address {address}; compare it with the address of each [[device]]"),
+            ));
+        }
+        if buses.insert(address.clone(), settings).is_some() {
+            faults.push(Fault::new(
+                FaultCode::BusTwice,
+                place,
+                format!("地址 {address} 的总线设置写了两次"),
+                format!("the bus {address} is set twice"),
+            ));
+        }
+    }
+    for address in devices.iter().map(|device| &device.address) {
+        if matches!(address, Address::Tls { .. }) && !buses.contains_key(address) {
+            faults.push(Fault::new(
+                FaultCode::KeyMissing,
+                format!("{address}"),
+                "tls:// 地址须有一段 [[bus]]，写明 address 与 ca_file",
+                "a tls:// address needs its [[bus]] with address and ca_file",
+            ));
+        }
+    }
+    buses
+}
+
+fn read_gateway(mut reader: Reader<'_>, certified: bool) -> Gateway {
+    let id = reader.required_text("id", "登记的网关编号", "the id that the register has for this gateway");
     if !id.is_empty() && !wire::topic::gateway_id_valid(&id) {
-        reader.fault("id", format!("`{id}` must have 1 to 64 of the characters A-Z a-z 0-9 . _ -"));
+        reader.fault(
+            "id",
+            FaultCode::GatewayIdInvalid,
+            format!("“{id}”须为 1 至 64 个字符，只用 A-Z a-z 0-9 . _ -"),
+            format!("`{id}` must have 1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+        );
     }
     let token = match (reader.text("token"), reader.text("token_file")) {
         (Some(token), None) => token,
         (None, Some(path)) => std::fs::read_to_string(&path).map(|text| text.trim().to_string()).unwrap_or_else(|error| {
-            reader.fault("token_file", format!("`{path}` cannot be read: {error}"));
+            reader.fault(
+                "token_file",
+                FaultCode::FileUnreadable,
+                format!("读不到“{path}”：{error}"),
+                format!("`{path}` cannot be read: {error}"),
+            );
             String::new()
         }),
         (Some(_), Some(_)) => {
-            reader.fault("token", "and token_file are both set; keep one of them");
+            reader.fault("token", FaultCode::KeysConflict, "token 与 token_file 只留一个", "and token_file are both set; keep one of them");
             String::new()
         }
         (None, None) => {
-            reader.fault("token", "is missing; set token, or token_file to a file that holds it");
+            if !certified {
+                reader.fault(
+                    "token",
+                    FaultCode::TokenMissing,
+                    "缺少令牌；请填 token，或用 token_file 指明存放令牌的文件（shangyun-edge enrol 可取得）",
+                    "is missing; set token, or token_file to a file that holds it (shangyun-edge enrol fetches one)",
+                );
+            }
             String::new()
         }
     };
     let enterprise = reader.text("enterprise");
     if let Some(Err(error)) = enterprise.as_deref().map(wire::credit_code::check) {
-        reader.fault("enterprise", format!("is not a unified social credit code: {error}"));
+        reader.fault(
+            "enterprise",
+            FaultCode::EnterpriseInvalid,
+            format!("不是有效的统一社会信用代码：{error}"),
+            format!("is not a unified social credit code: {error}"),
+        );
     }
+    let key_file = reader.text("key_file").map(PathBuf::from);
     reader.finish();
-    Gateway { id, token: Secret(token), enterprise }
+    Gateway { id, token: Secret(token), enterprise, key_file }
 }
 
 fn read_spool(mut reader: Reader<'_>) -> SpoolConfig {
+    let hours = |hours: u32| HOUR.saturating_mul(hours);
     let spool = SpoolConfig {
-        dir: reader.required_text("dir", "a directory on durable storage, such as /var/lib/shangyun-edge").into(),
-        bytes_max: reader.integer("bytes_max", 1_048_576..=1 << 40).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(256 << 20),
+        dir: reader
+            .required_text(
+                "dir",
+                "可靠存储上的目录，如 /var/lib/shangyun-edge/spool",
+                "a directory on durable storage, such as /var/lib/shangyun-edge/spool",
+            )
+            .into(),
+        bytes_max: reader.integer_or("bytes_max", 1_048_576..=1 << 40, 256 << 20),
+        age_max: hours(reader.integer_or("age_h_max", 1..=87_600, 720)),
+        keep_acknowledged: hours(reader.integer_or("keep_acknowledged_h", 0..=8_760, 24)),
     };
     reader.finish();
     spool
@@ -154,7 +268,7 @@ fn read_spool(mut reader: Reader<'_>) -> SpoolConfig {
 fn read_report(mut reader: Reader<'_>) -> ReportConfig {
     let report = ReportConfig {
         every: seconds(reader.number("every_s", 0.05..=3600.0), 60.0),
-        devices_max: reader.integer("devices_max", 1..=1000).and_then(|count| usize::try_from(count).ok()).unwrap_or(50),
+        devices_max: reader.integer_or("devices_max", 1..=1000, 50),
     };
     reader.finish();
     report

@@ -1,7 +1,7 @@
 use super::*;
-use crate::device::{Rule, Test};
 use crate::point::{Point, Table, ValueType, WordOrder};
 use crate::report::State;
+use crate::rule::{Rule, Test};
 
 const SMALL: &str = r#"
 [gateway]
@@ -11,8 +11,10 @@ token = "secret"
 dir = "/tmp/spool"
 "#;
 
+/// Each as its place and what it says in English.
 fn faults(text: &str) -> Vec<String> {
-    Config::read(text, []).unwrap_err().faults
+    let faults = Config::read(text, []).unwrap_err().faults;
+    faults.iter().map(|fault| format!("{}: {}", fault.place, fault.en)).collect()
 }
 
 #[test]
@@ -22,19 +24,8 @@ fn the_example_file_is_loaded_and_shows_the_defaults() {
     assert_eq!((config.broker.host.as_str(), config.broker.port), ("127.0.0.1", 1883));
     assert_eq!(config.devices.len(), 2);
     let press = &config.devices[0];
-    assert_eq!((press.host.as_str(), press.port, press.unit_id), ("192.168.1.20", 502, 1));
-    assert_eq!(
-        press.points[0],
-        Point {
-            name: "功率_kw".into(),
-            table: Table::Holding,
-            address: 0,
-            value_type: ValueType::F32,
-            word_order: WordOrder::Cdab,
-            scale: 1.0,
-            offset: 0.0
-        }
-    );
+    assert_eq!((press.address.to_string().as_str(), press.unit_id), ("tcp://192.168.1.20:502", 1));
+    assert_eq!(press.points[0], Point { word_order: WordOrder::Cdab, ..Point::new("功率_kw", Table::Holding, 0, ValueType::F32) });
     assert_eq!(press.rules, [(State::Running, Rule { point: "功率_kw".into(), test: Test::Above(0.5) })]);
     let small = Config::read(SMALL, []).unwrap();
     assert_eq!(format!("{:?} {:?}", config.broker, config.report), format!("{:?} {:?}", small.broker, small.report));
@@ -65,7 +56,7 @@ fn all_faults_are_found_at_once_and_say_what_to_do() {
         "#,
     );
     for expected in [
-        "colour: this key is not known; known here: broker, device, gateway, report, spool",
+        "colour: this key is not known; known here: broker, bus, device, gateway, report, spool",
         "gateway.id: `gw 1` must have",
         "gateway.token: is missing; set token",
         "gateway.enterprise: is not a unified social credit code",
@@ -73,7 +64,7 @@ fn all_faults_are_found_at_once_and_say_what_to_do() {
         "broker.in_flight: this key is not known; known here: acknowledge_timeout_s, in_flight_max",
         "spool.dir: is missing; set it to",
         "spool.bytes_max: must be a whole number from 1048576",
-        "device[0] (SN-1).address: `192.168.1.20` must look like tcp://HOST:PORT",
+        "device[0] (SN-1).address: `192.168.1.20` must look like tcp://HOST:PORT, rtu+tcp",
         "device[0] (SN-1).point[0].table: `register` is not known; write one of coil, discrete, input, holding",
         "device[0] (SN-1).point[0].address: must be a whole number from 0 to 65535",
         "device[0] (SN-1).running_when.point: `kw` is not a point of this device",
@@ -86,13 +77,13 @@ fn all_faults_are_found_at_once_and_say_what_to_do() {
 fn points_that_make_no_sense_are_refused() {
     let point = |lines: &str| {
         let text = format!("{SMALL}\n[[device]]\nname = \"SN-1\"\naddress = \"tcp://h\"\n[[device.point]]\nname = \"n\"\n{lines}");
-        Config::read(&text, []).map(|_| ()).map_err(|error| error.faults.join("\n"))
+        Config::read(&text, []).map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(point("reference = \"40001\"\ntype = \"f32\"\nscale = 0.1"), Ok(()));
     for (lines, expected) in [
         ("table = \"coil\"\naddress = 1\ntype = \"u16\"", "holds one bit"),
-        ("table = \"holding\"\naddress = 1\ntype = \"u16\"\nword_order = \"cdab\"", "has no meaning for u16"),
-        ("table = \"holding\"\naddress = 65535\ntype = \"u32\"", "no room for the second register"),
+        ("table = \"holding\"\naddress = 1\ntype = \"u16\"\nword_order = \"cdab\"", "there is one register only"),
+        ("table = \"holding\"\naddress = 65535\ntype = \"u32\"", "no room for the other registers"),
         ("table = \"holding\"\naddress = 1\nreference = \"40001\"", "keep one of the two ways"),
         ("table = \"holding\"", "give either table and address"),
         ("reference = \"40001\"\nscale = 0", "would make every reading the same"),

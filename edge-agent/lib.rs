@@ -1,6 +1,6 @@
 //! The edge agent: reads machines over Modbus/TCP, spools reports on disk and delivers them over MQTT.
 //!
-//! `run` is the whole agent, `run_watched` the same under a service manager; `run_with_entries` is the agent without the polling, for entries that come from elsewhere.
+//! `run` is the whole agent, `run_watched` the same under a service manager; `run_with_items` is the agent without the polling, for items that come from elsewhere.
 //! The deciding parts (`point`, `report`, `spool`, `delivery`) know no runtime and are given the time.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -8,22 +8,30 @@
 mod agent;
 mod backoff;
 pub mod broker;
+pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod device;
+pub mod fault;
+pub mod identity;
 pub mod key;
 mod modbus;
+mod place;
 pub mod point;
 pub mod report;
+pub mod requests;
+pub mod rule;
 mod segment;
 mod shared;
 pub mod spool;
 mod table;
+pub mod template;
 mod uplink;
 pub mod watchdog;
 
-pub use agent::{RunError, run, run_watched, run_with_entries};
+pub use agent::{RunError, run, run_watched, run_with_items};
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
+pub use fault::{Fault, FaultCode};
 pub use watchdog::Watchdog;

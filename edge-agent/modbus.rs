@@ -11,10 +11,12 @@ use tokio_modbus::slave::SlaveContext;
 use tokio_modbus::{ExceptionCode, Request as ModbusRequest, Response, Slave};
 
 use crate::backoff::Backoff;
+use crate::bus::{Address, BusSettings};
 use crate::clock::Clock;
 use crate::device::Device;
-use crate::point::{self, Block, DecodeError, Request, Table};
-use crate::report::{Entry, Quality, State};
+use crate::point::{Block, DecodeError, Readings, Table};
+use crate::report::{Entry, Item, Quality, State};
+use crate::requests::{self, Request};
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -46,7 +48,11 @@ impl ReadError {
 }
 
 /// Polls the devices behind one address for ever; ends when nobody takes the entries any more.
-pub async fn poll(host: String, port: u16, devices: Vec<Device>, clock: Arc<dyn Clock>, entries: mpsc::Sender<Entry>) {
+pub async fn poll(address: Address, _settings: BusSettings, devices: Vec<Device>, clock: Arc<dyn Clock>, items: mpsc::Sender<Item>) {
+    let (host, port) = match address {
+        Address::Tcp { host, port } | Address::Tls { host, port } | Address::RtuOverTcp { host, port } => (host, port),
+        Address::Rtu { port } => (port, 0),
+    };
     let mut connection = Connection { host, port, context: None, backoff: Backoff::new(RETRY_FIRST, RETRY_MAX), retry_at: None };
     let alone = devices.len() == 1;
     let started = Instant::now();
@@ -55,7 +61,7 @@ pub async fn poll(host: String, port: u16, devices: Vec<Device>, clock: Arc<dyn 
         sleep_until(next.due).await;
         let entry = next.entry(&mut connection, alone, &*clock).await;
         next.due = (next.due + next.device.poll).max(Instant::now());
-        if entries.send(entry).await.is_err() {
+        if items.send(entry.into()).await.is_err() {
             return;
         }
     }
@@ -73,7 +79,7 @@ struct Polled {
 
 impl Polled {
     fn new(device: Device, due: Instant) -> Polled {
-        let requests = point::requests(&device.points);
+        let requests = requests::requests(&device.points, &device.limits);
         Polled { device, requests, due, backoff: Backoff::new(RETRY_FIRST, RETRY_MAX), ask_again_at: None, failing: false }
     }
 
@@ -105,6 +111,9 @@ impl Polled {
             identity: self.device.identity.clone(),
         };
         match read.and_then(|blocks| self.decode(&blocks)) {
+            Ok((Quality::Normal, readings)) => {
+                Entry { quality: self.device.quality(&readings), state: self.device.state(&readings), readings, ..entry }
+            }
             Ok((quality, readings)) => Entry { quality, state: self.device.state(&readings), readings, ..entry },
             Err(error) => Entry { state: error.offline().then_some(State::Offline), ..entry },
         }
@@ -119,7 +128,7 @@ impl Polled {
     }
 
     /// A reading that is no finite number is left out, and the entry is marked as faulty.
-    fn decode(&self, blocks: &[Block]) -> Result<(Quality, Vec<(String, point::Value)>), ReadError> {
+    fn decode(&self, blocks: &[Block]) -> Result<(Quality, Readings), ReadError> {
         let mut quality = Quality::Normal;
         let mut readings = Vec::with_capacity(self.device.points.len());
         for (request, block) in self.requests.iter().zip(blocks) {
@@ -127,7 +136,7 @@ impl Polled {
                 let point = &self.device.points[index];
                 match point.decode(block, start) {
                     Ok(value) => readings.push((index, point.name.clone(), value)),
-                    Err(DecodeError::NotFinite) => quality = Quality::Fault,
+                    Err(DecodeError::NotFinite | DecodeError::NotDecimal) => quality = Quality::Fault,
                     Err(DecodeError::Short) => return Err(ReadError::Answer),
                 }
             }

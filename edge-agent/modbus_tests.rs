@@ -79,17 +79,23 @@ fn devices(address: SocketAddr, units: &[u8]) -> Vec<Device> {
     Config::read(&text, []).unwrap().devices
 }
 
-fn start(address: SocketAddr, units: &[u8]) -> mpsc::Receiver<Entry> {
+fn start(address: SocketAddr, units: &[u8]) -> mpsc::Receiver<Item> {
     let (sender, entries) = mpsc::channel(1);
-    tokio::spawn(poll("127.0.0.1".into(), address.port(), devices(address, units), Arc::new(SystemClock::default()), sender));
+    tokio::spawn(poll(
+        Address::read(&format!("tcp://{address}")).unwrap(),
+        BusSettings::default(),
+        devices(address, units),
+        Arc::new(SystemClock::default()),
+        sender,
+    ));
     entries
 }
 
 /// The next entry of a device, with the time to wait for it bounded.
-async fn next_of(entries: &mut mpsc::Receiver<Entry>, name: &str, wanted: impl Fn(&Entry) -> bool) -> Entry {
+async fn next_of(entries: &mut mpsc::Receiver<Item>, name: &str, wanted: impl Fn(&Entry) -> bool) -> Entry {
     let found = async {
         loop {
-            let entry = entries.recv().await.unwrap();
+            let Item::Device(entry) = entries.recv().await.unwrap() else { continue };
             if entry.device == name && wanted(&entry) {
                 return entry;
             }
@@ -104,10 +110,7 @@ async fn readings_come_with_state_quality_and_few_requests() {
     let address = serve(machines.clone()).await;
     let entry = next_of(&mut start(address, &[1]), "SN-1", |_| true).await;
     assert_eq!((entry.quality, entry.state), (Quality::Normal, Some(State::Running)));
-    assert_eq!(
-        entry.readings,
-        [("n".to_string(), Value::Number(7.0)), ("kw".to_string(), Value::Number(4.2)), ("on".to_string(), Value::Flag(true))]
-    );
+    assert_eq!(entry.readings, [("n".into(), Value::Number(7.0)), ("kw".into(), Value::Number(4.2)), ("on".into(), Value::Flag(true))]);
     let seen = machines.seen.lock().unwrap();
     assert_eq!(seen[..2], [(1, "ReadCoils(4, 1)".to_string()), (1, "ReadHoldingRegisters(0, 3)".to_string())]);
 }

@@ -1,39 +1,21 @@
 //! Building reports: entries and events are collected, batched and numbered.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use wire::limits;
+pub use wire::report::{Quality, State};
 
-use crate::point::Value;
+use crate::point::{Readings, Value};
 use crate::spool::{DroppedRange, ReportKey};
 
 /// Entries kept in memory while no report can be spooled.
-const WAITING_MAX: usize = 10_000;
+const WAITING_MAX: usize = 4_000;
 const EVENTS_MAX: usize = 100;
 /// A wall clock that moves this much against the monotonic clock has jumped.
 const JUMP_MS: i64 = 5_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Quality {
-    #[serde(rename = "N")]
-    Normal,
-    #[serde(rename = "D")]
-    Fault,
-    #[serde(rename = "B")]
-    Communication,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    Running,
-    Idle,
-    Stopped,
-    Fault,
-    Offline,
-}
 
 /// What a maker says of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,13 +40,43 @@ pub struct Entry {
     pub device: String,
     #[serde(serialize_with = "instant")]
     pub at: DateTime<Utc>,
+    #[serde(serialize_with = "quality")]
     pub quality: Quality,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "state", skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     #[serde(serialize_with = "readings", skip_serializing_if = "Vec::is_empty")]
-    pub readings: Vec<(String, Value)>,
+    pub readings: Readings,
+    /// Said at the birth of a device's reporting and when it changes.
     #[serde(skip_serializing_if = "Identity::absent")]
     pub identity: Identity,
+}
+
+/// What one user did in the application, as the factory's own system says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UsageEntry {
+    pub product: String,
+    pub function_module: String,
+    /// A pseudonym: hexadecimal HMAC-SHA256 with the enterprise's key.
+    pub user: String,
+    #[serde(serialize_with = "instant")]
+    pub at: DateTime<Utc>,
+    pub actions: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_s: Option<u32>,
+}
+
+/// What goes into reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    Device(Entry),
+    Usage(UsageEntry),
+    Event(Event),
+}
+
+impl From<Entry> for Item {
+    fn from(entry: Entry) -> Item {
+        Item::Device(entry)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +86,7 @@ pub enum EventKind {
     Stop,
     ClockJump,
     Dropped,
+    IdentityChanged,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -98,7 +111,10 @@ struct Report<'a> {
     clock: ClockState,
     #[serde(skip_serializing_if = "<[Event]>::is_empty")]
     events: &'a [Event],
+    #[serde(skip_serializing_if = "<[Entry]>::is_empty")]
     devices: &'a [Entry],
+    #[serde(skip_serializing_if = "<[UsageEntry]>::is_empty")]
+    usage: &'a [UsageEntry],
 }
 
 /// What the clock said when the report was built.
@@ -118,10 +134,18 @@ fn instant<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S:
     }
 }
 
-fn readings<S: Serializer>(readings: &[(String, Value)], serializer: S) -> Result<S::Ok, S::Error> {
+fn quality<S: Serializer>(quality: &Quality, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(quality.as_str())
+}
+
+fn state<S: Serializer>(state: &Option<State>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_some(&state.map(State::as_str))
+}
+
+fn readings<S: Serializer>(readings: &[(Arc<str>, Value)], serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(readings.len()))?;
     for (name, value) in readings {
-        map.serialize_entry(name, value)?;
+        map.serialize_entry(name.as_ref(), value)?;
     }
     map.end()
 }
@@ -133,6 +157,7 @@ pub struct Built {
     pub body: Vec<u8>,
     entry_count: usize,
     event_count: usize,
+    usage_count: usize,
 }
 
 /// Collects entries and events. `build` shows the next report; only `taken` moves on, so a report that could not be spooled is built again.
@@ -142,6 +167,7 @@ pub struct Builder {
     enterprise: Option<String>,
     devices_max: usize,
     entries: VecDeque<Entry>,
+    usage: VecDeque<UsageEntry>,
     events: Vec<Event>,
     entries_dropped_count: u64,
     clock_before: Option<(DateTime<Utc>, u64)>,
@@ -155,6 +181,7 @@ impl Builder {
             enterprise,
             devices_max: devices_max.clamp(1, limits::ENTRIES_MAX),
             entries: VecDeque::new(),
+            usage: VecDeque::new(),
             events: Vec::new(),
             entries_dropped_count: 0,
             clock_before: None,
@@ -165,12 +192,12 @@ impl Builder {
         &self.boot
     }
 
-    pub fn push(&mut self, entry: Entry) {
-        if self.entries.len() >= WAITING_MAX {
-            self.entries.pop_front();
-            self.entries_dropped_count += 1;
+    pub fn push(&mut self, item: impl Into<Item>) {
+        match item.into() {
+            Item::Device(entry) => self.entries_dropped_count += push_bounded(&mut self.entries, entry),
+            Item::Usage(entry) => self.entries_dropped_count += push_bounded(&mut self.usage, entry),
+            Item::Event(event) => self.events.push(event),
         }
-        self.entries.push_back(entry);
     }
 
     pub fn event(&mut self, at: DateTime<Utc>, event: EventKind, detail: impl Into<String>) {
@@ -185,7 +212,7 @@ impl Builder {
     }
 
     pub fn empty(&self) -> bool {
-        self.entries.is_empty() && self.events.is_empty()
+        self.entries.is_empty() && self.usage.is_empty() && self.events.is_empty()
     }
 
     pub fn events_waiting(&self) -> bool {
@@ -194,7 +221,7 @@ impl Builder {
 
     /// A full report's worth of entries is waiting.
     pub fn full(&self) -> bool {
-        self.entries.len() >= self.devices_max
+        self.entries.len() >= self.devices_max || self.usage.len() >= limits::ENTRIES_MAX
     }
 
     /// The next report, or `None` if there is nothing to say.
@@ -210,13 +237,14 @@ impl Builder {
         }
         let event_count = self.events.len().min(EVENTS_MAX);
         let mut entry_count = self.entries.len().min(self.devices_max);
+        let mut usage_count = self.usage.len().min(limits::ENTRIES_MAX);
         loop {
-            let body = self.body(clock, entry_count, event_count)?;
-            if body.len() <= limits::REPORT_BYTES_MAX || entry_count <= 1 {
+            let body = self.body(clock, entry_count, usage_count, event_count)?;
+            if body.len() <= limits::REPORT_BYTES_MAX || entry_count + usage_count <= 1 {
                 let key = ReportKey { boot: self.boot.clone(), seq: self.seq };
-                return Ok(Some(Built { key, body, entry_count, event_count }));
+                return Ok(Some(Built { key, body, entry_count, usage_count, event_count }));
             }
-            entry_count /= 2;
+            (entry_count, usage_count) = (entry_count.div_ceil(2), usage_count / 2);
         }
     }
 
@@ -224,10 +252,17 @@ impl Builder {
     pub fn taken(&mut self, built: &Built) {
         self.seq += 1;
         self.entries.drain(..built.entry_count);
+        self.usage.drain(..built.usage_count);
         self.events.drain(..built.event_count);
     }
 
-    fn body(&mut self, clock: ClockState, entry_count: usize, event_count: usize) -> Result<Vec<u8>, serde_json::Error> {
+    fn body(
+        &mut self,
+        clock: ClockState,
+        entry_count: usize,
+        usage_count: usize,
+        event_count: usize,
+    ) -> Result<Vec<u8>, serde_json::Error> {
         let report = Report {
             v: 1,
             id: format!("r-{:06}", self.seq),
@@ -238,6 +273,7 @@ impl Builder {
             clock,
             events: &self.events[..event_count],
             devices: &self.entries.make_contiguous()[..entry_count],
+            usage: &self.usage.make_contiguous()[..usage_count],
         };
         serde_json::to_vec(&report)
     }
@@ -255,126 +291,16 @@ impl Builder {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
+/// How many had to make room: 0 or 1.
+fn push_bounded<T>(waiting: &mut VecDeque<T>, new: T) -> u64 {
+    let full = waiting.len() >= WAITING_MAX;
+    if full {
+        waiting.pop_front();
     }
-
-    fn clock(text: &str, monotonic_ms: u64) -> ClockState {
-        ClockState { now: at(text), synchronised: Some(true), monotonic_ms }
-    }
-
-    fn entry(device: &str) -> Entry {
-        Entry {
-            device: device.into(),
-            at: at("2019-11-05T00:00:00Z"),
-            quality: Quality::Normal,
-            state: Some(State::Running),
-            readings: vec![("功率_kw".into(), Value::Number(4.2)), ("计数".into(), Value::Number(7.0)), ("on".into(), Value::Flag(true))],
-            identity: Identity { vendor: Some("海天".into()), ..Identity::default() },
-        }
-    }
-
-    #[test]
-    fn a_report_has_exactly_the_shape_of_the_contract() {
-        let mut builder = Builder::new("b7".into(), Some("91440300708461136T".into()), 50);
-        builder.event(at("2019-11-04T23:59:59Z"), EventKind::Start, "");
-        builder.push(entry("SN-0001"));
-        builder.push(Entry {
-            quality: Quality::Communication,
-            state: Some(State::Offline),
-            readings: vec![],
-            identity: Identity::default(),
-            ..entry("SN-0002")
-        });
-        let built = builder.build(clock("2019-11-05T00:01:02Z", 123_456)).unwrap().unwrap();
-        assert_eq!(
-            String::from_utf8(built.body).unwrap(),
-            concat!(
-                r#"{"v":1,"id":"r-000001","boot":"b7","seq":1,"enterprise":"91440300708461136T","sent_at":"2019-11-05T08:01:02.000+08:00","#,
-                r#""clock":{"synchronised":true,"monotonic_ms":123456},"#,
-                r#""events":[{"at":"2019-11-05T07:59:59.000+08:00","event":"start"}],"#,
-                r#""devices":[{"device":"SN-0001","at":"2019-11-05T08:00:00.000+08:00","quality":"N","state":"running","#,
-                r#""readings":{"功率_kw":4.2,"计数":7,"on":true},"identity":{"vendor":"海天"}},"#,
-                r#"{"device":"SN-0002","at":"2019-11-05T08:00:00.000+08:00","quality":"B","state":"offline"}]}"#,
-            )
-        );
-    }
-
-    #[test]
-    fn the_service_reads_a_report_without_a_fault_or_an_unknown_field() {
-        use wire::{AdmittedBefore, Door, ReadContext};
-        let mut builder = Builder::new("b7".into(), Some("91440300708461136T".into()), 50);
-        for kind in [EventKind::Start, EventKind::Stop, EventKind::ClockJump, EventKind::Dropped] {
-            builder.event(at("2019-11-04T23:59:59Z"), kind, "b7:1-4");
-        }
-        for quality in [Quality::Normal, Quality::Fault, Quality::Communication] {
-            builder.push(Entry { quality, ..entry("SN-1") });
-        }
-        for state in [State::Idle, State::Stopped, State::Fault, State::Offline] {
-            builder.push(Entry { state: Some(state), ..entry("SN-2") });
-        }
-        let built = builder.build(clock("2019-11-05T00:01:02Z", 123_456)).unwrap().unwrap();
-        let context = ReadContext {
-            door: Door::Gateway,
-            received_at: at("2019-11-05T00:01:03Z"),
-            future_skew_s_max: 300,
-            admission: &AdmittedBefore,
-        };
-        let readout = wire::read_report(&built.body, &context);
-        let report = readout.report.unwrap();
-        assert_eq!((readout.unknown_fields, report.devices.len(), report.events.len()), (0, 7, 4));
-        assert_eq!((report.boot.as_deref(), report.seq), (Some("b7"), Some(1)));
-    }
-
-    #[test]
-    fn numbers_rise_by_one_and_only_when_a_report_was_taken() {
-        let mut builder = Builder::new("b7".into(), None, 2);
-        (0..5).for_each(|i| builder.push(entry(&format!("SN-{i}"))));
-        let first = builder.build(clock("2019-11-05T00:00:00Z", 0)).unwrap().unwrap();
-        assert_eq!(builder.build(clock("2019-11-05T00:00:00Z", 0)).unwrap().unwrap(), first);
-        let mut seqs = vec![];
-        while let Some(built) = builder.build(clock("2019-11-05T00:00:00Z", 0)).unwrap() {
-            seqs.push((built.key.seq, built.entry_count));
-            builder.taken(&built);
-        }
-        assert_eq!(seqs, [(1, 2), (2, 2), (3, 1)]);
-    }
-
-    #[test]
-    fn a_report_never_exceeds_the_byte_limit() {
-        let mut builder = Builder::new("b7".into(), None, 1000);
-        let long = "功".repeat(64);
-        for _ in 0..100 {
-            builder
-                .push(Entry { readings: (0..64).map(|i| (format!("{long}{i}"), Value::Number(0.123_456_789))).collect(), ..entry("SN") });
-        }
-        let mut entry_count = 0;
-        while let Some(built) = builder.build(clock("2019-11-05T00:00:00Z", 0)).unwrap() {
-            assert!(built.body.len() <= limits::REPORT_BYTES_MAX);
-            entry_count += built.entry_count;
-            builder.taken(&built);
-        }
-        assert_eq!(entry_count, 100);
-    }
-
-    #[test]
-    fn a_jump_of_the_wall_clock_is_said() {
-        let mut builder = Builder::new("b7".into(), None, 50);
-        assert!(builder.build(clock("2019-11-05T00:00:00Z", 1_000)).unwrap().is_none());
-        assert!(builder.build(clock("2019-11-05T00:01:00Z", 61_000)).unwrap().is_none());
-        let built = builder.build(clock("2019-11-05T00:00:00Z", 62_000)).unwrap().unwrap();
-        assert!(String::from_utf8(built.body).unwrap().contains(r#""event":"clock_jump","detail":"-61000 ms""#));
-    }
-
-    #[test]
-    fn entries_that_could_not_wait_are_counted_and_said() {
-        let mut builder = Builder::new("b7".into(), None, 50);
-        (0..WAITING_MAX + 3).for_each(|_| builder.push(entry("SN")));
-        let built = builder.build(clock("2019-11-05T00:00:00Z", 0)).unwrap().unwrap();
-        assert!(String::from_utf8(built.body).unwrap().contains(r#""event":"dropped","detail":"entries:3""#));
-    }
+    waiting.push_back(new);
+    u64::from(full)
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

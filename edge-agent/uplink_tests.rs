@@ -89,7 +89,7 @@ async fn bench(report_count: u64, in_flight_max: u16, script: impl IntoIterator<
         spool.append(&ReportKey { boot: "b7".into(), seq }, format!(r#"{{"seq":{seq}}}"#).as_bytes()).unwrap();
     }
     let spool = SharedSpool::new(spool);
-    let gateway = Gateway { id: "gw-1".into(), token: Secret("secret".into()), enterprise: None };
+    let gateway = Gateway { id: "gw-1".into(), token: Secret("secret".into()), enterprise: None, key_file: None };
     let broker = Broker {
         host: address.ip().to_string(),
         port: address.port(),

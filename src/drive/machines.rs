@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use edge::point::{Block, Point, Table, Value, ValueType, WordOrder, requests};
+use edge::point::{Block, Point, Table, Value, ValueType, WordOrder};
 use edge::report::{Entry, Identity, Quality, State};
+use edge::requests::{RequestLimits, requests};
 
 const POWER: &str = "功率_kw";
 const RUNNING: &str = "运行";
@@ -54,13 +55,9 @@ impl MachineKind {
         use ValueType::*;
         use WordOrder::*;
         let point = |name: &str, table, address, value_type, word_order, scale| Point {
-            name: name.to_string(),
-            table,
-            address,
-            value_type,
             word_order,
             scale,
-            offset: 0.0,
+            ..Point::new(name, table, address, value_type)
         };
         let flag = |name: &str, table, address| point(name, table, address, Bool, Abcd, 1.0);
         match self {
@@ -103,7 +100,7 @@ impl MachineKind {
             ("running_when", format!(r#"{{ point = "{RUNNING}", is = true }}"#)),
             ("stopped_when", format!(r#"{{ point = "{POWER}", below = 0.05 }}"#)),
         ];
-        if self.points().iter().any(|point| point.name == ALARM) {
+        if self.points().iter().any(|point| *point.name == *ALARM) {
             rules.insert(0, ("fault_when", format!(r#"{{ point = "{ALARM}", is = true }}"#)));
         }
         rules
@@ -138,7 +135,7 @@ impl Registers {
         } else {
             let words = self.words(point.table);
             words.resize(words.len().max(end), 0);
-            words[start..end].copy_from_slice(&encode(point, value));
+            words[start..end].copy_from_slice(&point.encode(value));
         }
     }
 
@@ -151,28 +148,6 @@ impl Registers {
             Table::Input => Block::Words(self.input.get(range)?.to_vec()),
             Table::Holding => Block::Words(self.holding.get(range)?.to_vec()),
         })
-    }
-}
-
-/// The registers of a value: the reverse of what the agent decodes. Casts saturate.
-fn encode(point: &Point, value: Value) -> Vec<u16> {
-    let number = match value {
-        Value::Number(number) => (number - point.offset) / point.scale,
-        Value::Flag(flag) => f64::from(u8::from(flag)),
-    };
-    let wide = match point.value_type {
-        ValueType::Bool | ValueType::U16 => return vec![number.round() as u16],
-        ValueType::I16 => return vec![(number.round() as i16).cast_unsigned()],
-        ValueType::U32 => number.round() as u32,
-        ValueType::I32 => (number.round() as i32).cast_unsigned(),
-        ValueType::F32 => (number as f32).to_bits(),
-    };
-    let (high, low) = ((wide >> 16) as u16, (wide & 0xFFFF) as u16);
-    match point.word_order {
-        WordOrder::Abcd => vec![high, low],
-        WordOrder::Cdab => vec![low, high],
-        WordOrder::Badc => vec![high.swap_bytes(), low.swap_bytes()],
-        WordOrder::Dcba => vec![low.swap_bytes(), high.swap_bytes()],
     }
 }
 
@@ -210,7 +185,7 @@ impl Week {
             (0, 24)
         };
         let rests_on_sunday = noise(seed, 2) < 0.6;
-        let alarms = kind.points().iter().any(|point| point.name == ALARM);
+        let alarms = kind.points().iter().any(|point| *point.name == *ALARM);
         let mut week = Week { states: Vec::with_capacity(WEEK_SLOTS), running_before: Vec::with_capacity(WEEK_SLOTS), running_total: 0 };
         for slot in 0..WEEK_SLOTS {
             let second = slot as i64 * SLOT_S;
@@ -268,7 +243,7 @@ impl Machine {
             _ => rated_kw * (0.04 + 0.02 * flutter),
         };
         let warm = if running { 1.0 } else { 0.2 };
-        Value::Number(match point.name.as_str() {
+        Value::Number(match point.name.as_ref() {
             RUNNING => return Value::Flag(running),
             ALARM => return Value::Flag(state == State::Fault),
             POWER => power_kw,
@@ -308,10 +283,10 @@ impl Machine {
     }
 
     /// What an agent reads from this machine at this instant, in the order of its points.
-    pub fn readings_at(&self, at: DateTime<Utc>) -> Vec<(String, Value)> {
+    pub fn readings_at(&self, at: DateTime<Utc>) -> Vec<(Arc<str>, Value)> {
         let registers = self.registers(at);
         let mut readings: Vec<(usize, Value)> = Vec::with_capacity(self.points.len());
-        for request in requests(&self.points) {
+        for request in requests(&self.points, &RequestLimits::default()) {
             let Some(block) = registers.read(request.table, request.address, request.quantity) else { continue };
             for (index, start) in request.points {
                 readings.extend(self.points[index].decode(&block, start).ok().map(|value| (index, value)));

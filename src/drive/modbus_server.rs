@@ -70,7 +70,7 @@ impl Service for Units {
 mod tests {
     use std::net::SocketAddr;
 
-    use edge::point::requests;
+    use edge::requests::{RequestLimits, requests};
     use tokio_modbus::client::{Client, tcp};
     use tokio_modbus::{Slave, slave::SlaveContext};
 
@@ -100,7 +100,7 @@ mod tests {
             client.set_slave(Slave(unit_id));
             let points = machine.kind().points();
             let mut read = vec![None; points.len()];
-            for request in requests(&points) {
+            for request in requests(&points, &RequestLimits::default()) {
                 let (address, quantity) = (request.address, request.quantity);
                 let block = match request.table {
                     Table::Coil => client.call(Request::ReadCoils(address, quantity)).await,
