@@ -14,6 +14,7 @@ use crate::bus::Address;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::Device;
+use crate::key::{FileKey, KeyError, Signer};
 use crate::modbus;
 use crate::report::{Builder, ClockState, EventKind, Item};
 use crate::shared::SharedSpool;
@@ -31,6 +32,8 @@ const FIRST_REPORT: Duration = Duration::from_secs(1);
 pub enum RunError {
     #[error("the spool at {path} cannot be opened: {source}; check spool.dir and its permissions")]
     Spool { path: String, source: io::Error },
+    #[error("gateway.key_file: {0}")]
+    Key(#[from] KeyError),
     #[error("the last report could not be spooled: {0}")]
     Unspooled(io::Error),
 }
@@ -115,6 +118,7 @@ async fn report_items(
 
 struct Reporter {
     builder: Builder,
+    signer: Option<Box<dyn Signer>>,
     clock: Arc<dyn Clock>,
     spool: SharedSpool,
     every: Duration,
@@ -131,6 +135,11 @@ struct Reporter {
 
 impl Reporter {
     async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Reporter, RunError> {
+        let gateway = &config.gateway;
+        let signer = match &gateway.key_file {
+            Some(path) => Some(Box::new(FileKey::load(path, &gateway.id)?) as Box<dyn Signer>),
+            None => None,
+        };
         let (dir, bytes_max) = (config.spool.dir.clone(), config.spool.bytes_max);
         let opened =
             tokio::task::spawn_blocking(move || Spool::open(&dir, bytes_max)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -151,6 +160,7 @@ impl Reporter {
         let now = Instant::now();
         Ok(Reporter {
             builder,
+            signer,
             clock,
             spool: SharedSpool::new(spool),
             every: config.report.every,
@@ -231,8 +241,12 @@ impl Reporter {
         let clock = ClockState { now, synchronised: self.clock.synchronised(), monotonic_ms: self.clock.monotonic_ms() };
         while all || self.builder.full() {
             let Some(built) = self.builder.build(clock)? else { break };
+            let body = match &self.signer {
+                Some(signer) => signer.seal(&built.body).map_err(io::Error::other)?,
+                None => built.body.clone(),
+            };
             self.builder.taken(&built);
-            self.unspooled.push((built.key, built.body));
+            self.unspooled.push((built.key, body));
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            let configuration = matches!(error.downcast_ref(), Some(RunError::Spool { .. }));
+            let configuration = matches!(error.downcast_ref(), Some(RunError::Spool { .. } | RunError::Key(_)));
             ExitCode::from(if configuration { 2 } else { 1 })
         }
     }
