@@ -25,7 +25,16 @@ fn the_example_file_is_loaded_and_shows_the_defaults() {
     assert_eq!(config.devices.len(), 2);
     let press = &config.devices[0];
     assert_eq!((press.address.to_string().as_str(), press.unit_id), ("tcp://192.168.1.20:502", 1));
-    assert_eq!(press.points[0], Point { word_order: WordOrder::Cdab, ..Point::new("功率_kw", Table::Holding, 0, ValueType::F32) });
+    assert_eq!(
+        press.points[0],
+        Point {
+            word_order: WordOrder::Cdab,
+            unit: Some("kW".into()),
+            min: Some(0.0),
+            max: Some(200.0),
+            ..Point::new("功率_kw", Table::Holding, 0, ValueType::F32)
+        }
+    );
     assert_eq!(press.rules, [(State::Running, Rule { point: "功率_kw".into(), test: Test::Above(0.5) })]);
     let small = Config::read(SMALL, []).unwrap();
     assert_eq!(format!("{:?} {:?}", config.broker, config.report), format!("{:?} {:?}", small.broker, small.report));
