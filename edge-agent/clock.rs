@@ -1,9 +1,17 @@
 //! Time as the agent sees it. It is passed in, so that tests and demonstrations may run under another clock.
 
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
+
+/// systemd-timesyncd leaves this mark once it has set the clock.
+const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
+/// How long what `timedatectl` said is taken for true.
+const ASK_EVERY: Duration = Duration::from_secs(300);
 
 pub trait Clock: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
@@ -18,11 +26,40 @@ pub trait Clock: Send + Sync {
 /// The clock of this machine.
 pub struct SystemClock {
     started: Instant,
+    asked_at: Mutex<Option<Instant>>,
+    said: Arc<AtomicU8>,
 }
+
+const NOT_KNOWN: u8 = 0;
+const NO: u8 = 1;
+const YES: u8 = 2;
 
 impl Default for SystemClock {
     fn default() -> SystemClock {
-        SystemClock { started: Instant::now() }
+        SystemClock { started: Instant::now(), asked_at: Mutex::new(None), said: Arc::new(AtomicU8::new(NOT_KNOWN)) }
+    }
+}
+
+impl SystemClock {
+    /// Asks the system in the background, so that no report waits for the answer.
+    fn ask(&self) {
+        let mut asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked_at.is_some_and(|at| at.elapsed() < ASK_EVERY) {
+            return;
+        }
+        *asked_at = Some(Instant::now());
+        let said = self.said.clone();
+        // Without a thread the state stays unknown, and reports say so.
+        let _ = std::thread::Builder::new().name("clock".into()).stack_size(64 * 1024).spawn(move || {
+            said.store(
+                match system_synchronised() {
+                    Some(true) => YES,
+                    Some(false) => NO,
+                    None => NOT_KNOWN,
+                },
+                Ordering::Relaxed,
+            );
+        });
     }
 }
 
@@ -36,7 +73,29 @@ impl Clock for SystemClock {
     }
 
     fn synchronised(&self) -> Option<bool> {
-        // systemd-timesyncd leaves this mark; other time services leave none that can be read without privileges.
-        Path::new("/run/systemd/timesync/synchronized").exists().then_some(true)
+        self.ask();
+        match self.said.load(Ordering::Relaxed) {
+            YES => Some(true),
+            NO => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the system's clock follows a time server, whichever program sees to that; `None` where nobody can say.
+pub fn system_synchronised() -> Option<bool> {
+    if Path::new(TIMESYNC_MARK).exists() {
+        return Some(true);
+    }
+    let output = Command::new("timedatectl")
+        .args(["show", "--property=NTPSynchronized", "--value"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    match output.stdout.trim_ascii() {
+        b"yes" => Some(true),
+        b"no" => Some(false),
+        _ => None,
     }
 }
