@@ -25,6 +25,7 @@ use crate::watchdog::Watchdog;
 const ITEMS_WAITING_MAX: usize = 1024;
 /// Flash wears by writing: whatever is due within this time is written and synced together.
 const SPOOL_EVERY: Duration = Duration::from_secs(1);
+const SPOOL_CLOCK_EVERY: Duration = Duration::from_secs(5);
 /// The first readings are reported after this time, so that the one who installs the agent sees them come.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 
@@ -90,6 +91,7 @@ async fn report_items(
     watchdog.ready();
     let mut watching = JoinSet::new();
     watching.spawn(watchdog.clone().watch(heartbeat, reporter.spool.clone()));
+    watching.spawn(tell_time(reporter.spool.clone(), reporter.clock.clone()));
 
     tokio::pin!(shutdown);
     let mut open = true;
@@ -116,6 +118,23 @@ async fn report_items(
     spooled.map_err(RunError::Unspooled)
 }
 
+/// The spool has no clock of its own: ages, and when marks are written, go by what it is told.
+async fn tell_time(spool: SharedSpool, clock: Arc<dyn Clock>) {
+    let mut every = tokio::time::interval(SPOOL_CLOCK_EVERY);
+    loop {
+        every.tick().await;
+        let now_ms = now_ms(&*clock);
+        if let Err(error) = spool.with(move |spool| spool.tick(now_ms)).await {
+            tracing::warn!(%error, "the spool cannot be tidied; it is tried again");
+        }
+    }
+}
+
+/// Milliseconds since the epoch; 0 before it.
+fn now_ms(clock: &dyn Clock) -> u64 {
+    u64::try_from(clock.now().timestamp_millis()).unwrap_or(0)
+}
+
 struct Reporter {
     builder: Builder,
     signer: Option<Box<dyn Signer>>,
@@ -140,9 +159,14 @@ impl Reporter {
             Some(path) => Some(Box::new(FileKey::load(path, &gateway.id)?) as Box<dyn Signer>),
             None => None,
         };
-        let (dir, bytes_max) = (config.spool.dir.clone(), config.spool.bytes_max);
-        let opened =
-            tokio::task::spawn_blocking(move || Spool::open(&dir, bytes_max)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let (dir, bounds, now_ms) = (config.spool.dir.clone(), config.spool.bounds(), now_ms(&*clock));
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut spool = Spool::open(&dir, bounds)?;
+            spool.tick(now_ms)?;
+            Ok(spool)
+        })
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)));
         let spool = opened.map_err(|source| RunError::Spool { path: config.spool.dir.display().to_string(), source })?;
         let boot = format!("{:016x}", rand::random::<u64>());
         let mut builder = Builder::new(boot, config.gateway.enterprise.clone(), config.report.devices_max);
@@ -211,7 +235,7 @@ impl Reporter {
         let (batch, spooled) = self
             .spool
             .with(move |spool| {
-                let spooled = batch.iter().try_for_each(|(key, body)| spool.append(key, body).map(|_| ()));
+                let spooled = spool.append_all(&batch);
                 Ok((batch, spooled))
             })
             .await?;

@@ -11,6 +11,7 @@ use crate::broker::{self, Broker};
 use crate::bus::{self, Address, BusSettings};
 use crate::device::{self, Device};
 use crate::fault::{Fault, FaultCode};
+use crate::spool::SpoolBounds;
 use crate::table::Reader;
 
 const ENVIRONMENT_PREFIX: &str = "SHANGYUN__";
@@ -56,6 +57,12 @@ pub struct SpoolConfig {
     pub age_max: Duration,
     /// Reports stay on disk for so long after their acknowledgement, where there is room.
     pub keep_acknowledged: Duration,
+}
+
+impl SpoolConfig {
+    pub fn bounds(&self) -> SpoolBounds {
+        SpoolBounds { bytes_max: self.bytes_max, age_max: self.age_max, keep_acknowledged: self.keep_acknowledged }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -1,80 +1,64 @@
-//! One file of the spool: records are appended, each with its own checksum; a torn tail is cut when the file is opened.
-//!
-//! File: 8 bytes `SYSPOOL1`, then records. Record, little-endian:
-//! length u32 of what follows the checksum · CRC-32C u32 · position u64 · seq u64 · boot length u8 · boot · body.
+//! One file of the spool: 8 bytes `SYSPOOL2`, then records in the order of their positions. Its name is the first position.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::spool::{ReportKey, Stored};
+use crate::spool_frame::{Frame, HEAD_BYTES, plausible};
+use crate::spool_scan::{MAGIC, bad_sector, scan};
 
-const MAGIC: &[u8; 8] = b"SYSPOOL1";
-const FRAME_BYTES: usize = 8;
-const FIXED_BYTES: usize = 17;
-const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 const ENDING: &str = "spool";
 
 pub(crate) struct Segment {
     path: PathBuf,
-    file: File,
-    /// Position of the first record.
     pub(crate) first: u64,
+    /// The position after the last record.
+    pub(crate) end: u64,
     pub(crate) bytes: u64,
-    /// Where each record begins.
-    starts: Vec<u64>,
-    /// After a failed write nothing more is appended here.
+    /// When the first and the last record were spooled; 0 if that is not known.
+    pub(crate) oldest_ms: u64,
+    pub(crate) newest_ms: u64,
+    /// When the last of the settled ones was settled.
+    pub(crate) settled_ms: u64,
+    /// Reports that may say that others were dropped.
+    pub(crate) says_dropped: Vec<u64>,
+    /// Nothing more is appended here.
     pub(crate) closed: bool,
+    index: Option<Index>,
 }
 
-pub(crate) fn encode(position: u64, key: &ReportKey, body: &[u8]) -> io::Result<Vec<u8>> {
-    let too_long = || io::Error::new(io::ErrorKind::InvalidInput, "the report is too long for the spool");
-    let boot_bytes = u8::try_from(key.boot.len()).map_err(|_| too_long())?;
-    let length = FIXED_BYTES + key.boot.len() + body.len();
-    if length > RECORD_BYTES_MAX {
-        return Err(too_long());
-    }
-    let mut out = Vec::with_capacity(FRAME_BYTES + length);
-    out.extend_from_slice(&u32::try_from(length).map_err(|_| too_long())?.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&position.to_le_bytes());
-    out.extend_from_slice(&key.seq.to_le_bytes());
-    out.push(boot_bytes);
-    out.extend_from_slice(key.boot.as_bytes());
-    out.extend_from_slice(body);
-    let crc = crc32c::crc32c(&out[FRAME_BYTES..]);
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
-    Ok(out)
-}
-
-fn u64_at(bytes: &[u8], start: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(start..start + 8)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], start: usize) -> Option<usize> {
-    Some(u32::from_le_bytes(bytes.get(start..start + 4)?.try_into().ok()?) as usize)
-}
-
-/// The first record of `bytes`, and how long it is; `None` if it is torn or damaged.
-fn decode(bytes: &[u8], position: u64) -> Option<(Stored, usize)> {
-    let length = u32_at(bytes, 0)?;
-    let content = bytes.get(FRAME_BYTES..FRAME_BYTES.checked_add(length)?)?;
-    let sound = u32_at(bytes, 4)? == crc32c::crc32c(content) as usize && u64_at(content, 0)? == position;
-    let boot_end = FIXED_BYTES + usize::from(*content.get(16)?);
-    let boot = std::str::from_utf8(content.get(FIXED_BYTES..boot_end)?).ok()?.to_string();
-    let stored = Stored { key: ReportKey { boot, seq: u64_at(content, 8)? }, body: content.get(boot_end..)?.to_vec() };
-    sound.then_some((stored, FRAME_BYTES + length))
+/// Where the records of a segment begin: only of the segments that are in use.
+struct Index {
+    file: File,
+    /// By position, from the first on; 0 where a record is missing.
+    starts: Vec<u32>,
 }
 
 impl Segment {
+    fn new(path: PathBuf, first: u64) -> Segment {
+        Segment {
+            path,
+            first,
+            end: first,
+            bytes: MAGIC.len() as u64,
+            oldest_ms: 0,
+            newest_ms: 0,
+            settled_ms: 0,
+            says_dropped: Vec::new(),
+            closed: false,
+            index: None,
+        }
+    }
+
     pub(crate) fn create(dir: &Path, first: u64) -> io::Result<Segment> {
         let path = dir.join(format!("{first:016x}.{ENDING}"));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         file.write_all_at(MAGIC, 0)?;
         file.sync_all()?;
         sync_dir(dir)?;
-        Ok(Segment { path, file, first, bytes: MAGIC.len() as u64, starts: Vec::new(), closed: false })
+        Ok(Segment { index: Some(Index { file, starts: Vec::new() }), ..Segment::new(path, first) })
     }
 
     /// The segments of a directory, oldest first, as (first position, path).
@@ -93,64 +77,129 @@ impl Segment {
         Ok(out)
     }
 
-    /// Reads a segment up to the first record that is not whole, or up to position `end`.
-    pub(crate) fn open(path: PathBuf, first: u64, end: u64) -> io::Result<Segment> {
-        let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
-        if !content.starts_with(MAGIC) {
-            file.write_all_at(MAGIC, 0)?;
-        }
-        let mut starts = Vec::new();
-        let mut reached = MAGIC.len();
-        while first + (starts.len() as u64) < end {
-            let rest = content.get(reached..).unwrap_or_default();
-            let Some((_, length)) = decode(rest, first + starts.len() as u64) else { break };
-            starts.push(reached as u64);
-            reached += length;
-        }
-        Ok(Segment { path, file, first, bytes: reached as u64, starts, closed: false })
+    /// A segment whose records are all settled: what is in it is looked at only when it is asked for.
+    pub(crate) fn settled(path: PathBuf, positions: Range<u64>) -> io::Result<Segment> {
+        let bytes = std::fs::metadata(&path)?.len();
+        Ok(Segment { end: positions.end, bytes, closed: true, ..Segment::new(path, positions.start) })
     }
 
-    /// Cuts what stands behind the last whole record; says how many bytes that were.
-    pub(crate) fn cut_tail(&mut self) -> io::Result<u64> {
-        let length = self.file.metadata()?.len();
-        if length != self.bytes {
-            self.file.set_len(self.bytes)?;
-            self.file.sync_all()?;
+    /// Reads a segment from end to end, and shows each sound record to `visit`. `following`: where the next segment begins.
+    pub(crate) fn open(path: PathBuf, first: u64, following: Option<u64>, mut visit: impl FnMut(&Frame<'_>)) -> io::Result<Segment> {
+        let mut segment = Segment::new(path, first);
+        let file = File::open(&segment.path)?;
+        let file_bytes = file.metadata()?.len();
+        let positions = first..following.unwrap_or(first.saturating_add(file_bytes));
+        segment.bytes = scan(&file, positions, |_, frame| {
+            if segment.end == first {
+                segment.oldest_ms = frame.spooled_at_ms;
+            }
+            segment.newest_ms = frame.spooled_at_ms;
+            segment.end = frame.position + 1;
+            if frame.says_dropped {
+                segment.says_dropped.push(frame.position);
+            }
+            visit(frame);
+            Ok(())
+        })?;
+        if following.is_some() {
+            segment.bytes = file_bytes;
+            segment.closed = true;
         }
-        Ok(length.saturating_sub(self.bytes))
+        Ok(segment)
     }
 
-    /// The position after the last record.
-    pub(crate) fn end(&self) -> u64 {
-        self.first + self.starts.len() as u64
-    }
-
-    /// Writes a record and syncs it.
-    pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all_at(record, self.bytes).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
+    /// Makes the newest segment ready for more: cuts what stands behind its last record, and says how many bytes that were.
+    pub(crate) fn resume(&mut self) -> io::Result<u64> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        let file_bytes = file.metadata()?.len();
+        let mut magic = [0; MAGIC.len()];
+        let headed = file.read_exact_at(&mut magic, 0).is_ok() && magic == *MAGIC;
+        if !headed && self.end > self.first {
+            // Of the first format, or its head is damaged: nothing is added.
             self.closed = true;
-            if let Err(error) = self.file.set_len(self.bytes) {
-                tracing::warn!(path = %self.path.display(), %error, "a failed record could not be cut from the spool; it is skipped at the next start");
+            return Ok(0);
+        }
+        if file_bytes != self.bytes || !headed {
+            file.write_all_at(MAGIC, 0)?;
+            file.set_len(self.bytes)?;
+            file.sync_all()?;
+        }
+        self.index = Some(self.read_index(file)?);
+        Ok(file_bytes.saturating_sub(self.bytes))
+    }
+
+    fn read_index(&self, file: File) -> io::Result<Index> {
+        let mut starts = vec![0; usize::try_from(self.end - self.first).map_err(io::Error::other)?];
+        scan(&file, self.first..self.end, |at, frame| {
+            let start = usize::try_from(frame.position - self.first).ok().and_then(|index| starts.get_mut(index));
+            if let (Some(start), Ok(at)) = (start, u32::try_from(at)) {
+                *start = at;
+            }
+            Ok(())
+        })?;
+        Ok(Index { file, starts })
+    }
+
+    pub(crate) fn positions(&self) -> Range<u64> {
+        self.first..self.end
+    }
+
+    pub(crate) fn indexed(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// Forgets where the records begin.
+    pub(crate) fn rest(&mut self) {
+        if self.closed {
+            self.index = None;
+        }
+    }
+
+    /// Writes records in one piece and syncs them. `starts`: where each of them begins in `batch`.
+    pub(crate) fn append(&mut self, batch: &[u8], starts: &[usize], now_ms: u64) -> io::Result<()> {
+        let Some(index) = &mut self.index else { return Err(io::Error::other("the segment is closed")) };
+        let mut added = Vec::with_capacity(starts.len());
+        for start in starts {
+            added.push(u32::try_from(self.bytes + *start as u64).map_err(io::Error::other)?);
+        }
+        let written = index.file.write_all_at(batch, self.bytes);
+        if let Err(error) = written.and_then(|()| index.file.sync_data()) {
+            // What a failed sync leaves on the disk is not known: the next record goes into a new file.
+            let full = error.kind() == io::ErrorKind::StorageFull;
+            let cut = index.file.set_len(self.bytes);
+            self.closed = !full || cut.is_err();
+            if let Err(error) = cut {
+                tracing::warn!(path = %self.path.display(), %error, "failed records could not be cut from the spool; they are skipped at the next start");
             }
             return Err(error);
         }
-        self.starts.push(self.bytes);
-        self.bytes += record.len() as u64;
+        if self.end == self.first {
+            self.oldest_ms = now_ms;
+        }
+        self.newest_ms = now_ms;
+        self.bytes += batch.len() as u64;
+        self.end += starts.len() as u64;
+        index.starts.extend(added);
         Ok(())
     }
 
-    pub(crate) fn read(&self, position: u64) -> io::Result<Option<Stored>> {
-        let Some(index) = position.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else { return Ok(None) };
-        let Some(&start) = self.starts.get(index) else { return Ok(None) };
-        let end = self.starts.get(index + 1).copied().unwrap_or(self.bytes);
-        let mut record = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut record, start)?;
-        match decode(&record, position) {
-            Some((stored, _)) => Ok(Some(stored)),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "a record of the spool fails its checksum")),
+    /// The bytes of a record; `None` if it is missing.
+    pub(crate) fn record(&mut self, position: u64) -> io::Result<Option<Vec<u8>>> {
+        if self.index.is_none() {
+            self.index = Some(self.read_index(File::open(&self.path)?)?);
+        }
+        let Some(index) = &self.index else { return Ok(None) };
+        let at = position.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()).and_then(|at| index.starts.get(at));
+        let Some(start) = at.copied().filter(|start| *start != 0).map(u64::from) else { return Ok(None) };
+        let mut record = vec![0; HEAD_BYTES];
+        let read = index.file.read_exact_at(&mut record, start).and_then(|()| {
+            record.resize(plausible(&record).map_or(0, |(length, _)| length), 0);
+            index.file.read_exact_at(&mut record, start)
+        });
+        match read {
+            Ok(()) => Ok(Some(record)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || bad_sector(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

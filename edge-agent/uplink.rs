@@ -131,7 +131,6 @@ impl Uplink {
                             if subscribe_until.is_some_and(|until| Instant::now() >= until) {
                                 self.delivery.ready();
                             }
-                            self.save_marks().await;
                         }
                         () = asked(finish), if finish_until.is_none() => {
                             finish_until = Some(Instant::now() + FINISH_WAIT);

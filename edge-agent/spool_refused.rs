@@ -1,0 +1,83 @@
+//! The dead-letter folder `refused/`: reports that the service refused for good, readable, with what it said of them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::segment::sync_dir;
+use crate::spool::Stored;
+use crate::spool_ranges::payload;
+
+pub(crate) const REFUSED: &str = "refused";
+const FILES_MAX: usize = 1000;
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    reason: &'a str,
+    faults: Option<&'a RawValue>,
+    /// The report as JSON, also when it was signed.
+    report: Option<&'a RawValue>,
+    /// What was sent, in base64, where that is not the report itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    envelope: Option<String>,
+}
+
+/// Writes a refused report and syncs it; the oldest files give way to it.
+pub(crate) fn keep_refused(
+    spool_dir: &Path,
+    bytes_max: u64,
+    position: u64,
+    stored: &Stored,
+    reason: &str,
+    faults: Option<&[u8]>,
+) -> io::Result<PathBuf> {
+    let report = serde_json::from_slice(payload(&stored.body)).ok();
+    let bare = report.is_some_and(|report: &RawValue| report.get().len() == stored.body.len());
+    let refused = Refused {
+        reason,
+        faults: faults.and_then(|faults| serde_json::from_slice(faults).ok()),
+        report,
+        envelope: (!bare).then(|| STANDARD.encode(&stored.body)),
+    };
+    let dir = spool_dir.join(REFUSED);
+    let path = dir.join(format!("{position:016x}-{}-{}.json", stored.key.boot, stored.key.seq));
+    let mut file = File::create(&path)?;
+    file.write_all(&serde_json::to_vec_pretty(&refused)?)?;
+    file.sync_all()?;
+    sync_dir(&dir)?;
+    bound(&dir, bytes_max)?;
+    Ok(path)
+}
+
+/// The newest stays, however large it is.
+fn bound(dir: &Path, bytes_max: u64) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        files.push((entry.path(), entry.metadata()?.len()));
+    }
+    files.sort_by(|a, b| b.0.cmp(&a.0));
+    let mut bytes = 0;
+    for (index, (path, file_bytes)) in files.iter().enumerate() {
+        bytes += file_bytes;
+        if index >= FILES_MAX || (bytes > bytes_max && index > 0) {
+            tracing::warn!(path = %path.display(), "too many refused reports are kept: the oldest are deleted");
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many refused reports are kept.
+pub(crate) fn refused_count(spool_dir: &Path) -> io::Result<u64> {
+    match std::fs::read_dir(spool_dir.join(REFUSED)) {
+        Ok(entries) => Ok(entries.count() as u64),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
