@@ -18,6 +18,9 @@ pub trait Signer: Send + Sync {
     /// The COSE_Sign1 around this payload.
     fn seal(&self, payload: &[u8]) -> Result<Vec<u8>, KeyError>;
 
+    /// The bare Ed25519 signature of what is no report.
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError>;
+
     /// As the register has it, but for its base64.
     fn public_key(&self) -> [u8; 32];
 }
@@ -87,6 +90,10 @@ impl FileKey {
 impl Signer for FileKey {
     fn seal(&self, payload: &[u8]) -> Result<Vec<u8>, KeyError> {
         Ok(cose::seal(payload, &self.gateway, &self.key))
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
+        Ok(cose::sign(message, &self.key))
     }
 
     fn public_key(&self) -> [u8; 32] {

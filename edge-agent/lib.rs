@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod device;
+pub mod enrol;
 pub mod fault;
 pub mod identity;
 pub mod key;

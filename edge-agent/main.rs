@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use edge::enrol::EnrolArgs;
 use edge::{Config, RunError, SystemClock, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -25,10 +26,15 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make this gateway known to the service by its own key, with a one-time key of the service
+    Enrol(EnrolArgs),
 }
 
 fn main() -> ExitCode {
-    let Command::Run { config } = Cli::parse().command;
+    let config = match Cli::parse().command {
+        Command::Run { config } => config,
+        Command::Enrol(args) => return edge::enrol::run(&args),
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_env_filter(filter).init();
     let config = match Config::load(&config) {

@@ -32,7 +32,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper", &["shangyun"]),
     ("hyper-util", &["shangyun"]),
     ("rustix", &["store", "ingest", "drive", "shangyun"]),
-    ("rustls", &["ingest", "shangyun"]),
+    ("rustls", &["ingest", "edge", "shangyun"]),
     ("tokio-rustls", &["ingest"]),
     ("x509-cert", &["ingest"]),
     ("askama", &["web"]),

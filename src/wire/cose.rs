@@ -59,9 +59,14 @@ impl<'a> Signed<'a> {
     }
 }
 
+/// The Ed25519 signature of a message, without an envelope.
+pub fn sign(message: &[u8], key: &SigningKey) -> [u8; 64] {
+    key.sign(message).to_bytes()
+}
+
 /// Signs a report as the gateway `kid`.
 pub fn seal(payload: &[u8], kid: &str, key: &SigningKey) -> Vec<u8> {
-    let Ok(sealed) = seal_with(payload, kid, |message| Ok::<_, Infallible>(key.sign(message).to_bytes()));
+    let Ok(sealed) = seal_with(payload, kid, |message| Ok::<_, Infallible>(sign(message, key)));
     sealed
 }
 
