@@ -96,6 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn what_root_writes_belongs_to_whom_the_directory_belongs() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nobody but root may give a directory away.
+        let given = chown(dir.path(), Some(4321), Some(4321)).is_ok();
+        let path = dir.path().join("token");
+        Draft::begin(&path, 0o600).unwrap().put(b"one").unwrap();
+        let wanted = if given { 4321 } else { fs::metadata(dir.path()).unwrap().uid() };
+        assert_eq!(fs::metadata(&path).unwrap().uid(), wanted);
+    }
+
+    #[test]
     fn a_directory_that_is_not_there_is_told_before_anything_is_asked() {
         let dir = tempfile::tempdir().unwrap();
         let failure = Draft::begin(&dir.path().join("nowhere/token"), 0o600).err().unwrap();

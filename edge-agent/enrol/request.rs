@@ -98,9 +98,7 @@ impl Service {
 
     fn unanswered(&self, error: &Error) -> Failure {
         let (zh, en) = match error {
-            Error::HostNotFound => {
-                ("找不到这个主机名；请核对 --url 和本机的 DNS".into(), "no such host: look at --url, and at this machine's DNS".into())
-            }
+            Error::HostNotFound => no_such_host(),
             Error::Timeout(_) => (
                 format!("等不到答复；请检查网络、防火墙和 --url，然后{AGAIN_ZH}"),
                 format!("no answer in time: look at network, firewall and --url, then {AGAIN_EN}"),
@@ -120,8 +118,14 @@ impl Service {
     }
 }
 
+fn no_such_host() -> (String, String) {
+    ("找不到这个主机名；请核对 --url 和本机的 DNS".into(), "no such host: look at --url, and at this machine's DNS".into())
+}
+
 fn network(error: &io::Error) -> (String, String) {
     match error.kind() {
+        // The resolver has no kind of its own.
+        _ if error.to_string().starts_with("failed to lookup address") => no_such_host(),
         io::ErrorKind::ConnectionRefused => (
             "连接被拒绝：服务没有运行，或端口不对；请核对 --url".into(),
             "connection refused: the service does not run there, or on another port; look at --url".into(),
