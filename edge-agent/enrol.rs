@@ -133,6 +133,11 @@ fn tell(args: &EnrolArgs, places: &Places, answer: &Answer, written: &[(&Path, W
     for (path, written) in written {
         println!("  {written}  {}", path.display());
     }
+    if places.token.is_none() {
+        println!(
+            "  未另取令牌：配置中已有 token 或客户端证书 · no token was fetched: the configuration has a token or a client certificate"
+        );
+    }
     println!("接下来 · next:");
     let mut step = 0;
     let mut next = |zh: &str, en: &str| {
