@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::Device;
 use crate::key::{FileKey, KeyError, Signer};
-use crate::modbus;
+use crate::modbus::{self, DeviceStates};
 use crate::report::{Builder, ClockState, EventKind, Item};
 use crate::shared::SharedSpool;
 use crate::spool::{DroppedRange, ReportKey, Spool};
@@ -56,11 +56,12 @@ pub async fn run_watched(
     for device in &config.devices {
         buses.entry(device.address.clone()).or_default().push(device.clone());
     }
+    let states = DeviceStates::default();
     // Dropping the set at the end stops the pollers.
     let mut pollers = JoinSet::new();
     for (address, devices) in buses {
         let settings = config.bus(&address);
-        pollers.spawn(modbus::poll(address, settings, devices, clock.clone(), sender.clone()));
+        pollers.spawn(modbus::poll(address, settings, devices, clock.clone(), states.clone(), sender.clone()));
     }
     report_items(config, clock, items, watchdog, shutdown).await
 }

@@ -17,7 +17,7 @@ pub mod enrol;
 pub mod fault;
 pub mod identity;
 pub mod key;
-mod modbus;
+pub mod modbus;
 mod place;
 pub mod point;
 pub mod report;

@@ -59,6 +59,24 @@ pub fn requests(points: &[Point], limits: &RequestLimits) -> Vec<Request> {
     out
 }
 
+impl Request {
+    /// The same points in two requests, neither of which reads what lies between them.
+    pub(crate) fn halves(&self, points: &[Point]) -> [Request; 2] {
+        let (low, high) = self.points.split_at(self.points.len() / 2);
+        [low, high].map(|part| {
+            let begin = part.iter().map(|(_, start)| *start).min().unwrap_or(0);
+            let ends = part.iter().map(|(index, start)| start + usize::from(points[*index].value_type.quantity()));
+            let length = ends.max().unwrap_or(begin) - begin;
+            Request {
+                table: self.table,
+                address: self.address + begin as u16,
+                quantity: length as u16,
+                points: part.iter().map(|(index, start)| (*index, start - begin)).collect(),
+            }
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +113,18 @@ mod tests {
         assert_eq!(quantities(RequestLimits { registers_max: 41, ..RequestLimits::default() }), [40, 40, 40, 8]);
         let last = [point(Table::Holding, 65534, ValueType::U32)];
         assert_eq!(requests(&last, &RequestLimits::default())[0].quantity, 2);
+    }
+
+    #[test]
+    fn halves_hold_the_same_points_and_leave_out_what_lies_between() {
+        let points: Vec<Point> = [(10, ValueType::F32), (12, ValueType::U16), (20, ValueType::F64)]
+            .map(|(address, value_type)| point(Table::Holding, address, value_type))
+            .into();
+        let whole = requests(&points, &RequestLimits { gap_max: 9, ..RequestLimits::default() });
+        assert_eq!(whole, [Request { table: Table::Holding, address: 10, quantity: 14, points: vec![(0, 0), (1, 2), (2, 10)] }]);
+        let [low, high] = whole[0].halves(&points);
+        assert_eq!(low, Request { quantity: 2, points: vec![(0, 0)], ..whole[0].clone() });
+        assert_eq!(high, Request { table: Table::Holding, address: 12, quantity: 12, points: vec![(1, 0), (2, 8)] });
+        assert_eq!(high.halves(&points)[1], Request { table: Table::Holding, address: 20, quantity: 4, points: vec![(2, 0)] });
     }
 }

@@ -4,14 +4,16 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_modbus::SlaveRequest;
+use tokio::time::timeout;
 use tokio_modbus::server::Service;
 use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
+use tokio_modbus::{ExceptionCode, Request as ModbusRequest, Response, SlaveRequest};
 
 use super::*;
 use crate::SystemClock;
 use crate::config::Config;
 use crate::point::Value;
+use crate::report::{Entry, Quality, State};
 
 /// Unit 1 answers, unit 2 has no such registers, unit 3 never answers.
 #[derive(Clone, Default)]
@@ -86,6 +88,7 @@ fn start(address: SocketAddr, units: &[u8]) -> mpsc::Receiver<Item> {
         BusSettings::default(),
         devices(address, units),
         Arc::new(SystemClock::default()),
+        DeviceStates::default(),
         sender,
     ));
     entries
@@ -142,14 +145,4 @@ async fn a_machine_that_goes_and_comes_back_is_read_again() {
         Server::new(listener).serve(&accept, |_| {}).await
     });
     next_of(&mut entries, "SN-1", |entry| entry.quality == Quality::Normal).await;
-}
-
-#[test]
-fn an_answer_that_is_short_or_of_another_kind_is_no_answer() {
-    let request = Request { table: Table::Holding, address: 0, quantity: 2, points: vec![] };
-    assert_eq!(block(&request, Response::ReadHoldingRegisters(vec![1, 2])), Some(Block::Words(vec![1, 2])));
-    assert_eq!(block(&request, Response::ReadHoldingRegisters(vec![1])), None);
-    assert_eq!(block(&request, Response::ReadInputRegisters(vec![1, 2])), None);
-    let bits = Request { table: Table::Coil, quantity: 9, ..request };
-    assert_eq!(block(&bits, Response::ReadCoils(vec![true; 8])), None);
 }

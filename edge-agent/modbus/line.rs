@@ -1,0 +1,80 @@
+//! The connection to a bus, made anew where it is of no more use.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::request::{Answer, ReadRequest};
+use super::trouble::{ReadTrouble, Unreachable};
+use crate::backoff::Backoff;
+use crate::bus::{Address, BusSettings};
+
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+pub(super) struct Line {
+    address: Address,
+    settings: BusSettings,
+    connection: Option<Connection>,
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+    loss_count: u64,
+}
+
+impl Line {
+    pub fn new(address: Address, settings: BusSettings) -> Line {
+        Line { address, settings, connection: None, backoff: Backoff::new(RETRY_FIRST, RETRY_MAX), retry_at: None, loss_count: 0 }
+    }
+
+    /// How often the other side was gone. Whoever answers now may be another machine.
+    pub fn loss_count(&self) -> u64 {
+        self.loss_count
+    }
+
+    pub async fn read(&mut self, unit_id: u8, request: &ReadRequest, limit: Duration) -> Result<Answer, ReadTrouble> {
+        let kept = self.connection.is_some();
+        let answer = self.ask(unit_id, request, limit).await;
+        // Many servers close what was idle for a while; that says nothing of the machine.
+        if kept && matches!(answer, Err(ReadTrouble::Closed | ReadTrouble::Broken(_))) {
+            return self.ask(unit_id, request, limit).await;
+        }
+        answer
+    }
+
+    async fn ask(&mut self, unit_id: u8, request: &ReadRequest, limit: Duration) -> Result<Answer, ReadTrouble> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                let connection = self.connect(limit).await?;
+                self.connection.insert(connection)
+            }
+        };
+        let answer = connection.read(unit_id, request, limit).await;
+        if !connection.usable() {
+            self.connection = None;
+        }
+        if matches!(answer, Err(ReadTrouble::Closed | ReadTrouble::Broken(_))) {
+            self.loss_count += 1;
+        }
+        answer
+    }
+
+    async fn connect(&mut self, limit: Duration) -> Result<Connection, Unreachable> {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return Err(Unreachable::Waiting);
+        }
+        match Connection::open(&self.address, &self.settings, limit).await {
+            Ok(connection) => {
+                self.backoff.reset();
+                self.retry_at = None;
+                Ok(connection)
+            }
+            Err(reason) => {
+                self.retry_at = Some(Instant::now() + self.backoff.after_failure(rand::random()));
+                self.loss_count += 1;
+                Err(reason)
+            }
+        }
+    }
+}

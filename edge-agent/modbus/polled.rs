@@ -1,0 +1,295 @@
+//! One device of a bus: when it is asked, and what its answers come to.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::identify::Identifier;
+use super::line::Line;
+use super::request::{Answer, ReadRequest};
+use super::state::DeviceStates;
+use super::trouble::{ReadTrouble, Unreachable};
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::device::Device;
+use crate::point::{Block, Readings};
+use crate::report::{Entry, Event, EventKind, Identity, Item, Quality, State};
+use crate::requests::{self, Request};
+
+const ASK_AGAIN_FIRST: Duration = Duration::from_millis(500);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// A device that was silent is waited for this part of its timeout only …
+const SILENT_SHARE: u32 = 4;
+/// … and never less than this …
+const SILENT_TIMEOUT_MIN: Duration = Duration::from_millis(50);
+/// … but for each so manieth time, so that a slow machine is found again.
+const SILENT_FULL_EACH: u32 = 4;
+/// What a machine refused is asked for again after so long.
+const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
+
+pub(super) enum Outcome {
+    Said(Vec<Item>),
+    /// Silent: it is asked once more, after those that wait by now.
+    Again,
+}
+
+pub(super) struct Polled {
+    device: Device,
+    /// When it is asked next: its place on the grid, or a repetition.
+    pub ready_at: Instant,
+    /// The grid: the start of the poll that is due or under way.
+    due: Instant,
+    alone: bool,
+    states: DeviceStates,
+    requests: Vec<Request>,
+    refused: Vec<usize>,
+    refused_at: Option<Instant>,
+    repeat_count: u8,
+    silent_count: u32,
+    backoff: Backoff,
+    /// A silent device beside others is not asked before this, so that it doesn't delay them each time.
+    ask_again_at: Option<Instant>,
+    slowest_answer: Duration,
+    failing: bool,
+    identifier: Identifier,
+}
+
+/// What the answers of one poll hold.
+struct Read {
+    at: DateTime<Utc>,
+    readings: Readings,
+    /// Why some points are missing.
+    missing: Option<ReadTrouble>,
+    nonsense: bool,
+}
+
+impl Polled {
+    pub fn new(device: Device, due: Instant, alone: bool, states: DeviceStates) -> Polled {
+        states.add(&device.name, &device.address, device.unit_id);
+        let requests = requests::requests(&device.points, &device.limits);
+        Polled {
+            device,
+            ready_at: due,
+            due,
+            alone,
+            states,
+            requests,
+            refused: Vec::new(),
+            refused_at: None,
+            repeat_count: 0,
+            silent_count: 0,
+            backoff: Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX),
+            ask_again_at: None,
+            slowest_answer: Duration::ZERO,
+            failing: false,
+            identifier: Identifier::default(),
+        }
+    }
+
+    /// To the next place on the grid. Places that have passed meanwhile are counted and left out, but for the last: a device that is
+    /// slower than its poll interval is read as fast as it can.
+    pub fn advance(&mut self, now: Instant) {
+        self.repeat_count = 0;
+        self.due += self.device.poll;
+        let late = now.saturating_duration_since(self.due).as_nanos() / self.device.poll.as_nanos().max(1);
+        if late > 0 {
+            let late = u32::try_from(late).unwrap_or(u32::MAX);
+            self.due += self.device.poll.saturating_mul(late);
+            self.states.change(&self.device.name, |state| state.skipped_count += u64::from(late));
+        }
+        self.ready_at = self.due;
+    }
+
+    /// This poll is left out.
+    pub fn skip(&mut self, now: Instant) {
+        self.states.change(&self.device.name, |state| state.skipped_count += 1);
+        self.advance(now);
+        // The place that has just come is left out as well, else this would be a busy loop.
+        while self.due <= now {
+            self.due += self.device.poll;
+        }
+        self.ready_at = self.due;
+    }
+
+    pub async fn poll(&mut self, line: &mut Line, clock: &dyn Clock) -> Outcome {
+        let begun = Instant::now();
+        let waits = self.ask_again_at.is_some_and(|at| begun < at);
+        let read = if waits { Err(ReadTrouble::Waiting) } else { self.read(line, clock).await };
+        match read {
+            Ok(read) => {
+                self.silent_count = 0;
+                self.backoff.reset();
+                self.ask_again_at = None;
+                let latency = begun.elapsed();
+                self.identifier.ask(line, &self.device).await;
+                Outcome::Said(self.good(read, latency, clock))
+            }
+            Err(trouble) => {
+                if matches!(trouble, ReadTrouble::Timeout | ReadTrouble::Short) {
+                    if self.silent_count == 0 && self.repeat_count < self.device.retries {
+                        self.repeat_count += 1;
+                        return Outcome::Again;
+                    }
+                    self.silent_count += 1;
+                    if !self.alone {
+                        self.ask_again_at = Some(Instant::now() + self.backoff.after_failure(rand::random()));
+                    }
+                }
+                if trouble.offline() {
+                    self.identifier.doubt();
+                }
+                Outcome::Said(vec![self.bad(&trouble, clock.now()).into()])
+            }
+        }
+    }
+
+    /// How long an answer is waited for.
+    fn limit(&self) -> Duration {
+        let full = self.device.timeout;
+        if self.alone || self.silent_count.is_multiple_of(SILENT_FULL_EACH) {
+            return full;
+        }
+        (full / SILENT_SHARE).max(self.slowest_answer * 2).max(SILENT_TIMEOUT_MIN).min(full)
+    }
+
+    /// Asks for all points. What the machine refuses costs only the points concerned; any other failure costs the poll.
+    async fn read(&mut self, line: &mut Line, clock: &dyn Clock) -> Result<Read, ReadTrouble> {
+        self.ask_for_everything_again();
+        let limit = self.limit();
+        let mut values = Vec::with_capacity(self.device.points.len());
+        let (mut at, mut missing, mut nonsense) = (None, None, false);
+        let mut slowest = Duration::ZERO;
+        let mut next = 0;
+        while let Some(request) = self.requests.get(next) {
+            let begun = Instant::now();
+            let answered = ask(line, &self.device, request, self.silent_count == 0, limit).await;
+            match answered {
+                Ok(block) => {
+                    slowest = slowest.max(begun.elapsed());
+                    // No value of the entry is older than its time says: the first answer decides.
+                    at.get_or_insert_with(|| clock.now());
+                    for &(index, start) in &request.points {
+                        match self.device.points[index].decode(&block, start) {
+                            Ok(value) => values.push((index, value)),
+                            Err(_) => nonsense = true,
+                        }
+                    }
+                    next += 1;
+                }
+                Err(ReadTrouble::Exception(2 | 3)) if request.points.len() > 1 => {
+                    let halves = request.halves(&self.device.points);
+                    self.requests.splice(next..=next, halves);
+                }
+                Err(trouble @ ReadTrouble::Exception(2 | 3)) => {
+                    self.refused.extend(request.points.iter().map(|(index, _)| *index));
+                    self.refused_at = Some(Instant::now());
+                    self.requests.remove(next);
+                    missing = Some(trouble);
+                }
+                Err(trouble) if !trouble.offline() => {
+                    missing = Some(trouble);
+                    next += 1;
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        if missing.is_none() && !self.refused.is_empty() {
+            missing = Some(ReadTrouble::Exception(2));
+        }
+        let Some(at) = at else { return Err(missing.unwrap_or(ReadTrouble::Garbage)) };
+        self.slowest_answer = slowest;
+        values.sort_by_key(|(index, _)| *index);
+        let readings = values.into_iter().map(|(index, value)| (self.device.points[index].name.clone(), value)).collect();
+        Ok(Read { at, readings, missing, nonsense })
+    }
+
+    fn ask_for_everything_again(&mut self) {
+        let again = self.refused_at.is_some_and(|at| at.elapsed() >= REFUSED_AGAIN);
+        if again || (self.requests.is_empty() && !self.refused.is_empty()) {
+            self.refused.clear();
+            self.refused_at = None;
+            self.requests = requests::requests(&self.device.points, &self.device.limits);
+        }
+    }
+
+    /// Readings that are all there have the quality that the rules give. Where some are missing, because the machine refuses them or
+    /// because they are no numbers, it is D, fault: such an entry never counts, and still shows what is there.
+    fn good(&mut self, read: Read, latency: Duration, clock: &dyn Clock) -> Vec<Item> {
+        let whole = read.missing.is_none() && !read.nonsense;
+        let told = self.identifier.tell(&self.device, Instant::now());
+        let mut items = Vec::with_capacity(1);
+        if let Some(detail) = told.change {
+            tracing::warn!(device = self.device.name, detail, "the machine says it is another");
+            items.push(Item::Event(Event { at: clock.now(), event: EventKind::IdentityChanged, detail }));
+        }
+        let entry = Entry {
+            device: self.device.name.clone(),
+            at: read.at,
+            quality: if whole { self.device.quality(&read.readings) } else { Quality::Fault },
+            state: self.device.state(&read.readings),
+            readings: read.readings,
+            identity: told.identity,
+        };
+        if self.failing {
+            tracing::info!(device = self.device.name, "the device gives readings again");
+        }
+        self.failing = false;
+        let refused: Vec<_> = self.refused.iter().map(|index| self.device.points[*index].name.clone()).collect();
+        self.states.change(&self.device.name, |state| {
+            state.last_read_at = Some(entry.at);
+            state.failing = !whole;
+            if let Some(trouble) = &read.missing {
+                state.fail(trouble, entry.at);
+            }
+            state.quality = Some(entry.quality);
+            state.state = entry.state;
+            state.read_count += 1;
+            state.latency_ms = u64::try_from(latency.as_millis()).ok();
+            state.refused_points = refused;
+        });
+        items.push(entry.into());
+        items
+    }
+
+    /// A failed read gives no readings, least of all those of before.
+    fn bad(&mut self, trouble: &ReadTrouble, at: DateTime<Utc>) -> Entry {
+        if !self.failing {
+            tracing::warn!(device = self.device.name, error = %trouble, "the device gives no readings");
+        }
+        self.failing = true;
+        let entry = Entry {
+            device: self.device.name.clone(),
+            at,
+            quality: Quality::Communication,
+            state: trouble.offline().then_some(State::Offline),
+            readings: Vec::new(),
+            identity: Identity::default(),
+        };
+        self.states.change(&self.device.name, |state| {
+            state.failing = true;
+            // That it was not even asked says less than why.
+            if state.last_error_at.is_none() || !matches!(trouble, ReadTrouble::Waiting | ReadTrouble::Unreachable(Unreachable::Waiting)) {
+                state.fail(trouble, at);
+            }
+            state.quality = Some(entry.quality);
+            state.state = entry.state;
+            state.error_count += 1;
+        });
+        entry
+    }
+}
+
+/// Asks once, and again at once where the answer was spoilt. Silence is not repeated here: others may be waiting.
+async fn ask(line: &mut Line, device: &Device, request: &Request, repeat: bool, limit: Duration) -> Result<Block, ReadTrouble> {
+    let wanted = ReadRequest::Values { table: request.table, address: request.address, quantity: request.quantity };
+    let mut repeats = if repeat { device.retries } else { 0 };
+    loop {
+        match line.read(device.unit_id, &wanted, limit).await {
+            Ok(Answer::Block(block)) => return Ok(block),
+            Ok(Answer::Identity(_)) => return Err(ReadTrouble::Garbage),
+            Err(trouble) if repeats == 0 || !trouble.passing() => return Err(trouble),
+            Err(_) => repeats -= 1,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! How each device is doing: what the status page, the metrics and `status` show.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use super::trouble::ReadTrouble;
+use crate::bus::Address;
+use crate::report::{Quality, State};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceState {
+    pub address: Address,
+    pub unit_id: u8,
+    /// When there were readings last.
+    pub last_read_at: Option<DateTime<Utc>>,
+    /// Why there are none, or not all, at present; what was the reason last stays with `last_error_at`.
+    pub failing: bool,
+    pub last_error_zh: String,
+    pub last_error_en: String,
+    pub last_error_at: Option<DateTime<Utc>>,
+    /// Of the last entry; `None` before the first.
+    pub quality: Option<Quality>,
+    pub state: Option<State>,
+    /// Polls that gave readings, and polls that gave none.
+    pub read_count: u64,
+    pub error_count: u64,
+    /// Polls whose time came while the one before was still under way, or while nobody took the readings.
+    pub skipped_count: u64,
+    /// From the first request of the last good poll to its last answer.
+    pub latency_ms: Option<u64>,
+    /// Points that the machine refuses to give.
+    pub refused_points: Vec<Arc<str>>,
+}
+
+impl DeviceState {
+    fn new(address: Address, unit_id: u8) -> DeviceState {
+        DeviceState {
+            address,
+            unit_id,
+            last_read_at: None,
+            failing: false,
+            last_error_zh: String::new(),
+            last_error_en: String::new(),
+            last_error_at: None,
+            quality: None,
+            state: None,
+            read_count: 0,
+            error_count: 0,
+            skipped_count: 0,
+            latency_ms: None,
+            refused_points: Vec::new(),
+        }
+    }
+
+    pub(crate) fn fail(&mut self, trouble: &ReadTrouble, at: DateTime<Utc>) {
+        self.last_error_zh = trouble.zh();
+        self.last_error_en = trouble.en();
+        self.last_error_at = Some(at);
+    }
+}
+
+/// The states of all devices, by name; shared between the pollers and those who show them.
+#[derive(Clone, Default)]
+pub struct DeviceStates(Arc<Mutex<BTreeMap<String, DeviceState>>>);
+
+impl DeviceStates {
+    pub fn snapshot(&self) -> BTreeMap<String, DeviceState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn add(&self, name: &str, address: &Address, unit_id: u8) {
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(name.to_string(), DeviceState::new(address.clone(), unit_id));
+    }
+
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut DeviceState)) {
+        if let Some(state) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name) {
+            change(state);
+        }
+    }
+}
