@@ -20,6 +20,7 @@ use crate::report::{Builder, ClockState, EventKind, Item};
 use crate::shared::SharedSpool;
 use crate::spool::{DroppedRange, ReportKey, Spool};
 use crate::uplink::Uplink;
+use crate::uplink_state::SharedUplinkState;
 use crate::watchdog::Watchdog;
 
 const ITEMS_WAITING_MAX: usize = 1024;
@@ -88,7 +89,17 @@ async fn report_items(
     let mut uplink = JoinSet::new();
     let mut heartbeat = watchdog.heartbeat();
     let pulse = heartbeat.pulse("reporter");
-    uplink.spawn(Uplink::new(config.gateway, config.broker, reporter.spool.clone()).run(finishing, heartbeat.pulse("uplink")));
+    uplink.spawn(
+        Uplink::new(
+            config.gateway,
+            config.broker,
+            config.delivery,
+            reporter.spool.clone(),
+            reporter.clock.clone(),
+            SharedUplinkState::default(),
+        )
+        .run(finishing, heartbeat.pulse("uplink")),
+    );
     watchdog.ready();
     let mut watching = JoinSet::new();
     watching.spawn(watchdog.clone().watch(heartbeat, reporter.spool.clone()));

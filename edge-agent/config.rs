@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toml::{Table as TomlTable, Value as TomlValue};
 
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, DeliveryConfig};
 use crate::bus::{self, Address, BusSettings};
 use crate::device::{self, Device};
 use crate::fault::{Fault, FaultCode};
@@ -15,13 +15,14 @@ use crate::spool::SpoolBounds;
 use crate::table::Reader;
 
 const ENVIRONMENT_PREFIX: &str = "SHANGYUN__";
-const SECTIONS: [&str; 4] = ["gateway", "broker", "spool", "report"];
+const SECTIONS: [&str; 5] = ["gateway", "broker", "delivery", "spool", "report"];
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug)]
 pub struct Config {
     pub gateway: Gateway,
     pub broker: Broker,
+    pub delivery: DeliveryConfig,
     pub spool: SpoolConfig,
     pub report: ReportConfig,
     /// Settings of buses that the configuration names; others have the defaults.
@@ -135,7 +136,7 @@ fn override_from(table: &mut TomlTable, environment: impl IntoIterator<Item = (S
 
 fn read_root(table: TomlTable, faults: &mut Vec<Fault>) -> Config {
     let mut root = Reader::new("", table, faults);
-    let [gateway, broker, spool, report] = SECTIONS.map(|section| root.section(section).unwrap_or_default());
+    let [gateway, broker, delivery, spool, report] = SECTIONS.map(|section| root.section(section).unwrap_or_default());
     let bus_tables = root.list("bus");
     let device_tables = root.list("device");
     root.finish();
@@ -143,6 +144,7 @@ fn read_root(table: TomlTable, faults: &mut Vec<Fault>) -> Config {
     let config = Config {
         gateway: read_gateway(Reader::new("gateway", gateway, faults), certified),
         broker: broker::read(Reader::new("broker", broker, faults)),
+        delivery: broker::read_delivery(Reader::new("delivery", delivery, faults)),
         spool: read_spool(Reader::new("spool", spool, faults)),
         report: read_report(Reader::new("report", report, faults)),
         devices: device_tables.into_iter().enumerate().filter_map(|(i, table)| device::read(i, table, faults)).collect(),

@@ -21,7 +21,7 @@ fn faults(text: &str) -> Vec<String> {
 fn the_example_file_is_loaded_and_shows_the_defaults() {
     let config = Config::read(include_str!("example.toml"), []).unwrap();
     assert_eq!(config.gateway.id, "gw-0001");
-    assert_eq!((config.broker.host.as_str(), config.broker.port), ("127.0.0.1", 1883));
+    assert_eq!(config.broker.addresses[0].to_string(), "mqtt://127.0.0.1:1883");
     assert_eq!(config.devices.len(), 2);
     let press = &config.devices[0];
     assert_eq!((press.address.to_string().as_str(), press.unit_id), ("tcp://192.168.1.20:502", 1));
@@ -65,12 +65,12 @@ fn all_faults_are_found_at_once_and_say_what_to_do() {
         "#,
     );
     for expected in [
-        "colour: this key is not known; known here: broker, bus, device, gateway, report, spool",
+        "colour: this key is not known; known here: broker, bus, delivery, device, gateway, report, spool",
         "gateway.id: `gw 1` must have",
         "gateway.token: is missing; set token",
         "gateway.enterprise: is not a unified social credit code",
         "broker.url: `http://x` must look like mqtt://HOST:PORT",
-        "broker.in_flight: this key is not known; known here: acknowledge_timeout_s, in_flight_max",
+        "broker.in_flight: this key is not known; known here: acknowledge_timeout_s, ca_file,",
         "spool.dir: is missing; set it to",
         "spool.bytes_max: must be a whole number from 1048576",
         "device[0] (SN-1).address: `192.168.1.20` must look like tcp://HOST:PORT, rtu+tcp",

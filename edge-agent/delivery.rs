@@ -1,31 +1,96 @@
-//! Which report is sent next, and what an acknowledgement means. Decides only: no input or output, time is passed in.
+//! Which report is sent next, and what an answer means. Decides only: no input or output, time is passed in.
+//!
+//! `Offline` until the broker has admitted us. What is unsettled then is the backlog: it is sent again, oldest first, at a bounded rate, and
+//! never in the way of reports that are spooled from then on. With the last report of the backlog settled, delivery is `Live`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
-use serde::Deserialize;
+use serde::Serialize;
 
 use crate::backoff::Backoff;
-use crate::spool::ReportKey;
+use crate::pace::Pace;
 
-const REFUSALS_MAX: usize = 100;
+/// Reports that the broker has taken and that have no receipt yet. More are not sent: the service may be away for long.
+const AWAITING_MAX: usize = 10_000;
+const PATIENCE_MAX: Duration = Duration::from_secs(3600);
 
-/// What becomes of a report whose acknowledgement came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    #[default]
+    Offline,
+    Backlog,
+    Live,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// The broker has admitted us. `oldest`: the first unsettled position; `next`: the one that the next report will get.
+    Connected {
+        oldest: Option<u64>,
+        next: u64,
+        receive_max: Option<u16>,
+    },
+    Disconnected,
+    /// Reports below this position are in the spool.
+    Spooled {
+        next: u64,
+    },
+    /// The client has given the report that was handed to it first its packet id, and sent it.
+    Sent {
+        packet_id: u16,
+    },
+    /// `jitter` from 0 to 1 spreads pauses.
+    Acknowledged {
+        packet_id: u16,
+        reason: PubAckReason,
+        jitter: f64,
+    },
+    /// The spool has no report at this position any more; the next one is not below `next`.
+    Gone {
+        position: u64,
+        next: u64,
+    },
+    /// A signed receipt settled these, and perhaps others.
+    Receipted {
+        settled: &'a [u64],
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done about it, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Accepted, or known already: delete it.
-    Settled,
-    /// Refused for good, for this reason: move it aside.
+pub enum Effect {
+    Send(u64),
+    /// Accepted, or known already: it leaves the spool.
+    Settle(u64),
+    /// Refused for good, for this reason: it moves aside.
+    Refuse(u64, &'static str),
+    /// Not taken now, for this reason: sending pauses.
+    Pause(u64, &'static str),
+    /// So many reports have waited too long for their receipt, and are sent again.
+    Unconfirmed(usize),
+    /// The connection is of no use any more: reports are not acknowledged.
+    Reconnect,
+    Entered(State),
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Taken,
     Refused(&'static str),
-    /// Not now, for this reason: keep it and send it again.
     Kept(&'static str),
 }
 
 impl Fate {
     fn of(reason: PubAckReason) -> Fate {
         match reason {
-            PubAckReason::Success => Fate::Settled,
+            PubAckReason::Success => Fate::Taken,
             PubAckReason::PayloadFormatInvalid => Fate::Refused("0x99 payload format invalid"),
             PubAckReason::NotAuthorized => Fate::Refused("0x87 not authorised"),
             PubAckReason::QuotaExceeded => Fate::Kept("0x97 quota exceeded"),
@@ -38,243 +103,322 @@ impl Fate {
     }
 }
 
-/// Delivery over one connection after another. All times are monotonic milliseconds.
-pub struct Delivery {
-    in_flight_max: usize,
-    limit: usize,
-    /// Where to look for the next report.
-    next: u64,
-    /// Handed to the client; the packet id is not known yet. In sending order.
-    handed: VecDeque<u64>,
-    in_flight: HashMap<u16, InFlight>,
-    ready: bool,
-    held_until_ms: u64,
-    hold: Backoff,
-    refusals: VecDeque<Vec<u8>>,
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub in_flight_max: u16,
+    pub backlog_reports_per_s: f64,
+    /// The longest pause that the service can ask for.
+    pub pause_max: Duration,
+    /// A report without acknowledgement for so long means that the connection is dead.
+    pub acknowledge_timeout: Duration,
+    /// `None`: an acknowledgement settles. Else a signed receipt does, and a report without one for so long is sent again.
+    pub receipt_timeout: Option<Duration>,
 }
 
-struct InFlight {
+/// Delivery over one connection after another. All times are monotonic milliseconds.
+pub struct Delivery {
+    limits: Limits,
+    state: State,
+    in_flight_max: usize,
+    /// Reports from this position on are live.
+    boundary: u64,
+    /// Up to where the backlog and the live reports have been sent.
+    backlog_next: u64,
+    live_next: u64,
+    spooled: u64,
+    /// Not taken when they were sent, and sent again.
+    again_live: BTreeSet<u64>,
+    /// The same of the backlog, and what has no receipt.
+    again: BTreeSet<u64>,
+    /// Handed to the client, which has not sent them yet; in this order.
+    handed: VecDeque<Outstanding>,
+    in_flight: HashMap<u16, Outstanding>,
+    /// Acknowledged by the broker, since when; without a receipt.
+    awaiting: BTreeMap<u64, u64>,
+    patience: Duration,
+    pace: Pace,
+    paused_until_ms: u64,
+    pause: Backoff,
+    resent_total: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Outstanding {
     position: u64,
-    sent_ms: u64,
+    since_ms: u64,
+    /// A receipt came before the acknowledgement.
+    receipted: bool,
 }
 
 impl Delivery {
-    pub fn new(in_flight_max: u16, hold_max: Duration) -> Delivery {
+    pub fn new(limits: Limits) -> Delivery {
         Delivery {
-            in_flight_max: usize::from(in_flight_max),
-            limit: 0,
-            next: 0,
+            state: State::Offline,
+            in_flight_max: 0,
+            boundary: 0,
+            backlog_next: 0,
+            live_next: 0,
+            spooled: 0,
+            again_live: BTreeSet::new(),
+            again: BTreeSet::new(),
             handed: VecDeque::new(),
             in_flight: HashMap::new(),
-            ready: false,
-            held_until_ms: 0,
-            hold: Backoff::new(hold_max.min(Duration::from_secs(1)), hold_max),
-            refusals: VecDeque::new(),
+            awaiting: BTreeMap::new(),
+            patience: limits.receipt_timeout.unwrap_or_default(),
+            pace: Pace::new(limits.backlog_reports_per_s),
+            paused_until_ms: 0,
+            pause: Backoff::new(limits.pause_max.min(Duration::from_secs(1)), limits.pause_max),
+            limits,
+            resent_total: 0,
         }
     }
 
-    /// A new connection: everything unsettled is sent again, from the oldest on.
-    /// One less than the broker admits, so that a packet id is never taken twice.
-    pub fn connected(&mut self, receive_max: Option<u16>) {
-        self.limit = self.in_flight_max.min(usize::from(receive_max.unwrap_or(u16::MAX)).saturating_sub(1).max(1));
-        self.next = 0;
-        self.handed.clear();
-        self.in_flight.clear();
-        self.refusals.clear();
+    /// The one way in: what follows from an event.
+    pub fn apply(&mut self, event: Event<'_>, now_ms: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Connected { oldest, next, receive_max } => self.connected(oldest, next, receive_max),
+            Event::Disconnected => self.disconnected(),
+            Event::Spooled { next } => self.spooled = self.spooled.max(next),
+            Event::Sent { packet_id } => {
+                if let Some(handed) = self.handed.pop_front() {
+                    self.in_flight.insert(packet_id, Outstanding { since_ms: now_ms, ..handed });
+                }
+            }
+            Event::Acknowledged { packet_id, reason, jitter } => {
+                if let Some(sent) = self.in_flight.remove(&packet_id) {
+                    effects.extend(self.acknowledged(sent, reason, now_ms, jitter));
+                }
+            }
+            Event::Gone { position, next } => self.gone(position, next),
+            Event::Receipted { settled } => self.receipted(settled),
+            Event::Tick => {
+                let unconfirmed = self.take_back_unconfirmed(now_ms);
+                effects.extend((unconfirmed > 0).then_some(Effect::Unconfirmed(unconfirmed)));
+                effects.extend(self.stalled(now_ms).then_some(Effect::Reconnect));
+            }
+        }
+        self.send(now_ms, &mut effects);
+        let state = self.state_now();
+        if state != self.state {
+            self.state = state;
+            effects.push(Effect::Entered(state));
+        }
+        effects
     }
 
-    /// Refusals would now be heard: sending may begin.
-    pub fn ready(&mut self) {
-        self.ready = true;
+    pub fn state(&self) -> State {
+        self.state
     }
 
-    pub fn disconnected(&mut self) {
-        self.connected(None);
-        self.ready = false;
+    /// So many were sent a second time, or will be because their connection was lost.
+    pub fn resent_total(&self) -> u64 {
+        self.resent_total
     }
 
-    /// The service asked for a pause.
-    pub fn holding(&self, now_ms: u64) -> bool {
-        now_ms < self.held_until_ms
-    }
-
+    /// Nothing was sent whose answer is outstanding.
     pub fn idle(&self) -> bool {
         self.handed.is_empty() && self.in_flight.is_empty()
     }
 
-    /// From which position on, and how many unsettled ones, `choose` needs to see; `None` if nothing may be sent now.
-    pub fn wanted(&self, now_ms: u64) -> Option<(u64, usize)> {
-        let open = self.ready && !self.holding(now_ms);
-        let outstanding = self.handed.len() + self.in_flight.len();
-        (open && outstanding < self.limit).then_some((self.next, self.limit))
+    /// Nothing is left to send now.
+    pub fn all_sent(&self, now_ms: u64) -> bool {
+        self.idle() && (self.paused(now_ms) || !(self.backlog_waits() || self.live_waits()))
     }
 
-    /// Which of these unsettled positions are sent next.
-    pub fn choose(&mut self, unsettled: &[u64]) -> Vec<u64> {
-        let outstanding: Vec<u64> = self.handed.iter().copied().chain(self.in_flight.values().map(|sent| sent.position)).collect();
-        let free = unsettled.iter().copied().filter(|position| !outstanding.contains(position));
-        let chosen: Vec<u64> = free.take(self.limit.saturating_sub(outstanding.len())).collect();
-        self.next = chosen.last().map_or(self.next, |last| last + 1);
-        chosen
+    /// What was sent and is not settled, as far as this is known here.
+    pub fn unsettled(&self) -> Vec<u64> {
+        let outstanding = self.handed.iter().chain(self.in_flight.values()).map(|sent| sent.position);
+        self.awaiting.keys().chain(&self.again).chain(&self.again_live).copied().chain(outstanding).collect()
     }
 
-    pub fn handed_over(&mut self, position: u64) {
-        self.handed.push_back(position);
+    /// When something may be sent that may not be sent now, without anything else happening.
+    pub fn wakes_at_ms(&self, now_ms: u64) -> Option<u64> {
+        if self.state == State::Offline || !(self.backlog_waits() || self.live_waits()) {
+            return None;
+        }
+        if self.paused(now_ms) {
+            return Some(self.paused_until_ms);
+        }
+        (self.backlog_waits() && self.room_for_backlog()).then(|| self.pace.ready_at_ms(now_ms))
     }
 
-    /// The client has given the oldest handed report its packet id and sent it.
-    pub fn sent(&mut self, packet_id: u16, now_ms: u64) {
-        if let Some(position) = self.handed.pop_front() {
-            self.in_flight.insert(packet_id, InFlight { position, sent_ms: now_ms });
+    fn connected(&mut self, oldest: Option<u64>, next: u64, receive_max: Option<u16>) {
+        self.disconnected();
+        // One less than the broker admits, so that a packet id is never taken twice.
+        let admitted = usize::from(receive_max.unwrap_or(u16::MAX)).saturating_sub(1).max(1);
+        self.in_flight_max = usize::from(self.limits.in_flight_max).min(admitted);
+        (self.boundary, self.live_next, self.spooled) = (next, next, next);
+        self.backlog_next = oldest.unwrap_or(next).min(next);
+    }
+
+    /// What waits for a receipt is with the broker, and not sent again before its time.
+    fn disconnected(&mut self) {
+        self.in_flight_max = 0;
+        self.resent_total += self.in_flight.len() as u64;
+        self.handed.clear();
+        self.in_flight.clear();
+        self.again.clear();
+        self.again_live.clear();
+    }
+
+    fn state_now(&self) -> State {
+        let old = 0..self.boundary;
+        let unsettled = self.backlog_next < self.boundary
+            || self.awaiting.range(old.clone()).next().is_some()
+            || self.again.range(old.clone()).next().is_some()
+            || self.handed.iter().chain(self.in_flight.values()).any(|sent| !sent.receipted && old.contains(&sent.position));
+        match (self.in_flight_max, unsettled) {
+            (0, _) => State::Offline,
+            (_, true) => State::Backlog,
+            (_, false) => State::Live,
         }
     }
 
-    pub fn acknowledged(&mut self, packet_id: u16, reason: PubAckReason, now_ms: u64, jitter: f64) -> Option<(u64, Fate)> {
-        let InFlight { position, .. } = self.in_flight.remove(&packet_id)?;
-        let fate = Fate::of(reason);
-        match fate {
-            Fate::Settled | Fate::Refused(_) => self.hold.reset(),
-            Fate::Kept(_) => {
-                self.next = self.next.min(position);
-                if !self.holding(now_ms) {
-                    let wait_ms = u64::try_from(self.hold.after_failure(jitter).as_millis()).unwrap_or(u64::MAX);
-                    self.held_until_ms = now_ms.saturating_add(wait_ms);
+    fn acknowledged(&mut self, sent: Outstanding, reason: PubAckReason, now_ms: u64, jitter: f64) -> Option<Effect> {
+        let position = sent.position;
+        let by_receipt = self.limits.receipt_timeout.is_some();
+        match Fate::of(reason) {
+            _ if sent.receipted => None,
+            Fate::Taken if by_receipt => {
+                self.pause.reset();
+                self.awaiting.insert(position, now_ms);
+                None
+            }
+            Fate::Taken => {
+                self.pause.reset();
+                Some(Effect::Settle(position))
+            }
+            Fate::Refused(reason) if !by_receipt => {
+                self.pause.reset();
+                Some(Effect::Refuse(position, reason))
+            }
+            // Somebody else's broker does not decide what becomes of a report.
+            Fate::Refused(reason) | Fate::Kept(reason) => {
+                if position < self.boundary {
+                    self.again.insert(position)
+                } else {
+                    self.again_live.insert(position)
+                };
+                if self.paused(now_ms) {
+                    return None;
                 }
+                self.paused_until_ms = now_ms.saturating_add(millis(self.pause.after_failure(jitter)));
+                Some(Effect::Pause(position, reason))
             }
         }
-        Some((position, fate))
     }
 
-    /// The oldest report in flight has waited longer than this for its acknowledgement.
-    pub fn stalled(&self, now_ms: u64, timeout: Duration) -> bool {
-        self.in_flight.values().any(|sent| u128::from(now_ms.saturating_sub(sent.sent_ms)) > timeout.as_millis())
-    }
-
-    /// The service says why it refuses a report; the acknowledgement follows.
-    pub fn refusal(&mut self, faults: Vec<u8>) {
-        if self.refusals.len() >= REFUSALS_MAX {
-            self.refusals.pop_front();
+    fn gone(&mut self, position: u64, next: u64) {
+        self.handed.retain(|handed| handed.position != position);
+        if position < self.boundary {
+            self.backlog_next = self.backlog_next.max(next.min(self.boundary));
+            self.pace.give_back();
         }
-        self.refusals.push_back(faults);
     }
 
-    /// What was said about this report: the refusal that names it, or the oldest one that names none.
-    pub fn take_refusal(&mut self, key: &ReportKey) -> Option<Vec<u8>> {
-        #[derive(Deserialize)]
-        struct Named {
-            boot: Option<String>,
-            seq: Option<u64>,
+    fn receipted(&mut self, settled: &[u64]) {
+        self.patience = self.limits.receipt_timeout.unwrap_or_default();
+        for position in settled {
+            self.awaiting.remove(position);
+            self.again.remove(position);
+            self.again_live.remove(position);
         }
-        let index = self.refusals.iter().position(|faults| match serde_json::from_slice::<Named>(faults) {
-            Ok(Named { boot, seq: Some(seq) }) => seq == key.seq && boot.is_none_or(|boot| boot == key.boot),
-            _ => true,
-        })?;
-        self.refusals.remove(index)
+        let outstanding = self.handed.iter_mut().chain(self.in_flight.values_mut());
+        outstanding.filter(|sent| settled.contains(&sent.position)).for_each(|sent| sent.receipted = true);
     }
+
+    /// The longer nothing is heard from the service, the rarer is a report sent again.
+    fn take_back_unconfirmed(&mut self, now_ms: u64) -> usize {
+        let patience_ms = millis(self.patience);
+        let before = self.awaiting.len();
+        let again = &mut self.again;
+        self.awaiting.retain(|position, since_ms| {
+            let waits = now_ms.saturating_sub(*since_ms) < patience_ms;
+            if !waits {
+                again.insert(*position);
+            }
+            waits
+        });
+        let count = before - self.awaiting.len();
+        if count > 0 {
+            self.patience = (self.patience * 2).min(PATIENCE_MAX.max(self.limits.receipt_timeout.unwrap_or_default()));
+        }
+        count
+    }
+
+    fn stalled(&self, now_ms: u64) -> bool {
+        let timeout_ms = millis(self.limits.acknowledge_timeout);
+        self.handed.iter().chain(self.in_flight.values()).any(|sent| now_ms.saturating_sub(sent.since_ms) > timeout_ms)
+    }
+
+    fn paused(&self, now_ms: u64) -> bool {
+        now_ms < self.paused_until_ms
+    }
+
+    fn live_waits(&self) -> bool {
+        self.live_next < self.spooled || !self.again_live.is_empty()
+    }
+
+    fn backlog_waits(&self) -> bool {
+        self.backlog_next < self.boundary || !self.again.is_empty()
+    }
+
+    fn outstanding(&self) -> usize {
+        self.handed.len() + self.in_flight.len()
+    }
+
+    fn room(&self) -> bool {
+        self.outstanding() < self.in_flight_max && self.awaiting.len() < AWAITING_MAX
+    }
+
+    /// A quarter is kept free for live reports, so that none waits for an answer to an old one.
+    fn room_for_backlog(&self) -> bool {
+        let kept_free = if self.in_flight_max > 1 { (self.in_flight_max / 4).max(1) } else { 0 };
+        self.room() && self.outstanding() + kept_free < self.in_flight_max
+    }
+
+    fn send(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        if self.paused(now_ms) {
+            return;
+        }
+        while self.live_waits() && self.room() {
+            let position = next_of(&mut self.again_live, &mut self.live_next, &mut self.resent_total);
+            self.hand_over(position, now_ms, effects);
+        }
+        while self.backlog_waits() && self.room_for_backlog() {
+            if self.again.is_empty() && self.awaiting.contains_key(&self.backlog_next) {
+                self.backlog_next += 1;
+                continue;
+            }
+            if !self.pace.take(now_ms) {
+                break;
+            }
+            let position = next_of(&mut self.again, &mut self.backlog_next, &mut self.resent_total);
+            self.hand_over(position, now_ms, effects);
+        }
+    }
+
+    fn hand_over(&mut self, position: u64, now_ms: u64, effects: &mut Vec<Effect>) {
+        self.handed.push_back(Outstanding { position, since_ms: now_ms, receipted: false });
+        effects.push(Effect::Send(position));
+    }
+}
+
+/// What is sent again comes first.
+fn next_of(again: &mut BTreeSet<u64>, next: &mut u64, resent_total: &mut u64) -> u64 {
+    if let Some(position) = again.pop_first() {
+        *resent_total += 1;
+        return position;
+    }
+    *next += 1;
+    *next - 1
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn delivery() -> Delivery {
-        let mut delivery = Delivery::new(3, 60 * SECOND);
-        delivery.connected(None);
-        delivery.ready();
-        delivery
-    }
-
-    /// Hands over what fits of the positions 0..10, less the settled ones.
-    fn hand_over(delivery: &mut Delivery, settled: &[u64], now_ms: u64) -> Vec<u64> {
-        let Some((from, count)) = delivery.wanted(now_ms) else { return vec![] };
-        let unsettled: Vec<u64> = (from..10).filter(|position| !settled.contains(position)).take(count).collect();
-        let chosen = delivery.choose(&unsettled);
-        chosen.iter().for_each(|position| delivery.handed_over(*position));
-        chosen
-    }
-
-    #[test]
-    fn nothing_is_sent_before_refusals_can_be_heard() {
-        let mut delivery = Delivery::new(3, SECOND);
-        delivery.connected(None);
-        assert_eq!(delivery.wanted(0), None);
-        delivery.ready();
-        assert_eq!(delivery.wanted(0), Some((0, 3)));
-    }
-
-    #[test]
-    fn in_flight_is_bounded_by_the_configuration_and_by_the_broker() {
-        let mut delivery = delivery();
-        assert_eq!(hand_over(&mut delivery, &[], 0), [0, 1, 2]);
-        delivery.sent(1, 0);
-        assert_eq!(hand_over(&mut delivery, &[], 0), [0; 0]);
-        assert_eq!(delivery.acknowledged(1, PubAckReason::Success, 0, 0.0), Some((0, Fate::Settled)));
-        assert_eq!(hand_over(&mut delivery, &[0], 0), [3]);
-        delivery.connected(Some(2));
-        assert_eq!(hand_over(&mut delivery, &[0], 0), [1]);
-    }
-
-    #[test]
-    fn acknowledgements_are_matched_by_packet_id_in_any_order() {
-        let mut delivery = delivery();
-        hand_over(&mut delivery, &[], 0);
-        (11..=13).for_each(|packet_id| delivery.sent(packet_id, 0));
-        assert_eq!(delivery.acknowledged(13, PubAckReason::Success, 0, 0.0), Some((2, Fate::Settled)));
-        assert_eq!(delivery.acknowledged(13, PubAckReason::Success, 0, 0.0), None);
-        assert_eq!(delivery.acknowledged(11, PubAckReason::Success, 0, 0.0), Some((0, Fate::Settled)));
-        assert!(!delivery.idle());
-    }
-
-    #[test]
-    fn after_a_disconnect_everything_unsettled_is_sent_again_from_the_oldest_on() {
-        let mut delivery = delivery();
-        hand_over(&mut delivery, &[], 0);
-        delivery.sent(1, 0);
-        delivery.sent(2, 0);
-        delivery.acknowledged(2, PubAckReason::Success, 0, 0.0);
-        delivery.disconnected();
-        assert_eq!(delivery.wanted(0), None);
-        delivery.connected(None);
-        delivery.ready();
-        assert_eq!(hand_over(&mut delivery, &[1], 0), [0, 2, 3]);
-    }
-
-    #[test]
-    fn a_full_quota_keeps_the_report_and_holds_sending_back() {
-        let mut delivery = delivery();
-        hand_over(&mut delivery, &[], 0);
-        (1..=3).for_each(|packet_id| delivery.sent(packet_id, 0));
-        assert_eq!(delivery.acknowledged(1, PubAckReason::QuotaExceeded, 100, 1.0), Some((0, Fate::Kept("0x97 quota exceeded"))));
-        assert_eq!(delivery.wanted(1_099), None);
-        assert_eq!(hand_over(&mut delivery, &[], 1_100), [0], "1 and 2 are still in flight");
-        delivery.sent(4, 1_100);
-        delivery.acknowledged(4, PubAckReason::QuotaExceeded, 1_200, 1.0);
-        assert_eq!(delivery.wanted(3_199), None, "the second wait is longer");
-        assert_eq!(hand_over(&mut delivery, &[], 3_200), [0]);
-    }
-
-    #[test]
-    fn a_refused_report_takes_the_refusal_that_names_it() {
-        let mut delivery = delivery();
-        delivery.refusal(br#"{"boot":"b7","seq":2,"faults":[]}"#.to_vec());
-        delivery.refusal(br#"{"faults":[1]}"#.to_vec());
-        let key = |seq| ReportKey { boot: "b7".into(), seq };
-        assert_eq!(delivery.take_refusal(&key(1)), Some(br#"{"faults":[1]}"#.to_vec()));
-        assert_eq!(delivery.take_refusal(&key(1)), None);
-        assert!(delivery.take_refusal(&key(2)).is_some());
-        hand_over(&mut delivery, &[], 0);
-        delivery.sent(1, 0);
-        assert!(matches!(delivery.acknowledged(1, PubAckReason::PayloadFormatInvalid, 0, 0.0), Some((0, Fate::Refused(_)))));
-    }
-
-    #[test]
-    fn a_report_without_acknowledgement_stalls_the_connection() {
-        let mut delivery = delivery();
-        hand_over(&mut delivery, &[], 0);
-        delivery.sent(1, 1_000);
-        assert!(!delivery.stalled(2_000, SECOND));
-        assert!(delivery.stalled(2_001, SECOND));
-    }
-}
+#[path = "delivery_tests.rs"]
+mod tests;

@@ -262,6 +262,11 @@ impl Spool {
         }
     }
 
+    /// Where this report stands, if it is not settled.
+    pub fn position(&self, key: &ReportKey) -> Option<u64> {
+        self.runs.position(key).filter(|position| !self.settled.contains(position))
+    }
+
     /// The first unsettled positions from `position` on.
     pub fn unsettled(&self, position: u64, count: usize) -> Vec<u64> {
         if position >= self.next {

@@ -143,6 +143,12 @@ impl Runs {
             .collect()
     }
 
+    /// Where this report stands.
+    pub(crate) fn position(&self, key: &ReportKey) -> Option<u64> {
+        let up_to = self.through(&key.boot, key.seq);
+        up_to.into_iter().rev().filter_map(|positions| positions.end.checked_sub(1)).find(|last| self.key(*last).as_ref() == Some(key))
+    }
+
     /// Forgets what stands below `position`.
     pub(crate) fn forget_below(&mut self, position: u64) {
         let kept_from = self.runs.partition_point(|run| run.position <= position).saturating_sub(1);
@@ -182,6 +188,9 @@ mod tests {
         assert_eq!(runs.through("a", 2), [Range { start: 10, end: 12 }]);
         assert_eq!(runs.through("b", 9), [Range { start: 16, end: 18 }]);
         assert_eq!(runs.through("c", 9), []);
+        let position = |boot: &str, seq| runs.position(&ReportKey { boot: boot.into(), seq });
+        assert_eq!((position("a", 2), position("a", 5), position("b", 1)), (Some(11), Some(14), Some(16)));
+        assert_eq!((position("a", 7), position("b", 3), position("c", 1)), (None, None, None));
         runs.forget_below(16);
         assert_eq!((runs.key(14), runs.key(16)), (None, Some(ReportKey { boot: "b".into(), seq: 1 })));
     }

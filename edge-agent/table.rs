@@ -132,6 +132,21 @@ impl<'f> Reader<'f> {
         number
     }
 
+    /// Texts in a list; as one text, separated by commas, because the environment has no lists.
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.take(key)?;
+        let texts = match &value {
+            Value::String(text) => Some(text.split(',').map(|item| item.trim().to_string()).collect()),
+            Value::Array(items) => items.iter().map(|item| item.as_str().map(ToString::to_string)).collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        let texts = texts.filter(|texts| !texts.is_empty());
+        if texts.is_none() {
+            self.wrong_type(key, "至少一项文字的列表，如 [\"a\", \"b\"]", "a list of at least one text, such as [\"a\", \"b\"]", &value);
+        }
+        texts
+    }
+
     /// One of a few words.
     pub(crate) fn word<T: Copy>(&mut self, key: &'static str, words: &[(T, &str)]) -> Option<T> {
         let text = self.text(key)?;

@@ -1,100 +1,161 @@
-//! Brings reports from the spool to the service over MQTT 5. A report leaves the spool only when its PUBACK came.
+//! Brings reports from the spool to the service over MQTT 5. What is sent and what an answer means is decided in `delivery`.
 //!
 //! The client's own queue is never relied on: after any error the connection is thrown away, and a new one sends
 //! everything unsettled again from the spool. A repeated report has no effect on the service.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, PubAck};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet};
+use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use wire::topic::GatewayTopic;
 
 use crate::backoff::Backoff;
-use crate::broker::Broker;
+use crate::broker::{Broker, Confirm, DeliveryConfig};
+use crate::clock::Clock;
 use crate::config::Gateway;
-use crate::delivery::{Delivery, Fate};
+use crate::connect::{self, say_goodbye};
+use crate::delivery::{self, Delivery, Effect, Limits};
+use crate::receipt::{Ignored, Receipt, ReceiptKeys};
+use crate::refusals::Refusals;
 use crate::shared::SharedSpool;
-use crate::spool::Spool;
+use crate::spool::{ReportKey, Spool};
+use crate::trouble::{BrokerTrouble, TroubleKind};
+use crate::uplink_state::SharedUplinkState;
 use crate::watchdog::Pulse;
 
-const PACKET_BYTES_MAX: u32 = 1024 * 1024;
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_secs(1);
-/// Without an answer to the subscription, sending begins all the same.
-const SUBSCRIBE_WAIT: Duration = Duration::from_secs(5);
 /// At the end, what is in flight may still be acknowledged for so long.
 const FINISH_WAIT: Duration = Duration::from_secs(5);
 /// A connection that lasted so long counts as good: the next attempt comes soon.
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
+/// What a PUBLISH has beside topic and payload.
+const PUBLISH_BYTES: usize = 16;
 
 pub struct Uplink {
     gateway: Gateway,
     broker: Broker,
+    keys: Option<ReceiptKeys>,
     spool: SharedSpool,
+    clock: Arc<dyn Clock>,
+    shown: SharedUplinkState,
     delivery: Delivery,
+    refusals: Refusals,
     backoff: Backoff,
     began: Instant,
-    marks_unsaved: bool,
+    /// Which of the broker's addresses is next, and how many were tried in vain since the last wait.
+    address: usize,
+    vain_count: usize,
+    was_connected: bool,
 }
 
 enum End {
     Finished,
-    Lost(String),
+    Lost(BrokerTrouble),
+}
+
+impl From<BrokerTrouble> for End {
+    fn from(trouble: BrokerTrouble) -> End {
+        End::Lost(trouble)
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        End::Lost(BrokerTrouble::new(TroubleKind::Spool, error.to_string()))
+    }
+}
+
+/// One connection in use.
+struct Link {
+    client: AsyncClient,
+    packet_bytes_max: usize,
+    connected: bool,
+    tick: Interval,
+    finish_until: Option<Instant>,
 }
 
 impl Uplink {
-    pub fn new(gateway: Gateway, broker: Broker, spool: SharedSpool) -> Uplink {
-        let first_wait = broker.retry_max.min(Duration::from_secs(1));
+    pub fn new(
+        gateway: Gateway,
+        broker: Broker,
+        config: DeliveryConfig,
+        spool: SharedSpool,
+        clock: Arc<dyn Clock>,
+        shown: SharedUplinkState,
+    ) -> Uplink {
+        let (keys, receipt_timeout) = match config.confirm {
+            Confirm::Puback => (None, None),
+            Confirm::Receipt { keys_file, timeout } => (Some(ReceiptKeys::of(keys_file)), Some(timeout)),
+        };
+        let limits = Limits {
+            in_flight_max: broker.in_flight_max,
+            backlog_reports_per_s: config.backlog_reports_per_s,
+            pause_max: broker.retry_max,
+            acknowledge_timeout: broker.acknowledge_timeout,
+            receipt_timeout,
+        };
         Uplink {
-            delivery: Delivery::new(broker.in_flight_max, broker.retry_max),
-            backoff: Backoff::new(first_wait, broker.retry_max),
+            delivery: Delivery::new(limits),
+            refusals: Refusals::default(),
+            backoff: Backoff::new(broker.retry_max.min(Duration::from_secs(1)), broker.retry_max),
             gateway,
             broker,
+            keys,
             spool,
+            clock,
+            shown,
             began: Instant::now(),
-            marks_unsaved: false,
+            address: 0,
+            vain_count: 0,
+            was_connected: false,
         }
     }
 
     /// Delivers until `finish` turns true, then what can still be delivered shortly.
     pub async fn run(mut self, mut finish: watch::Receiver<bool>, pulse: Pulse) {
         loop {
-            let connected_at = Instant::now();
-            let end = self.session(&mut finish, &pulse).await;
-            self.save_marks().await;
-            let End::Lost(reason) = end else { return };
-            if connected_at.elapsed() > GOOD_CONNECTION {
-                self.backoff.reset();
-            }
-            let wait = self.backoff.after_failure(rand::random());
-            tracing::warn!(
-                gateway = self.gateway.id,
-                reason,
-                wait_ms = wait.as_millis(),
-                "no connection to the broker; reports wait in the spool"
-            );
+            let began = Instant::now();
+            let end = self.connection(&mut finish, &pulse).await;
+            self.disconnected();
+            let End::Lost(trouble) = end else { break };
+            let wait = self.lost(&trouble, began.elapsed());
             tokio::select! {
                 () = pulse.during(tokio::time::sleep(wait)) => {}
-                () = asked(&mut finish) => return,
+                () = asked(&mut finish) => break,
             }
+        }
+        if let Err(error) = self.spool.with(|spool| spool.save_marks()).await {
+            tracing::warn!(%error, "the spool's marks cannot be written; after a restart some reports are sent again");
         }
     }
 
-    fn options(&self) -> MqttOptions {
-        let host = if self.broker.host.contains(':') { format!("[{}]", self.broker.host) } else { self.broker.host.clone() };
-        let mut options = MqttOptions::new(&self.gateway.id, host, self.broker.port);
-        options.set_credentials(&self.gateway.id, &self.gateway.token.0);
-        options.set_clean_start(true);
-        options.set_keep_alive(KEEP_ALIVE);
-        options.set_max_packet_size(Some(PACKET_BYTES_MAX));
-        // One more than we ever use, for the subscription's packet id.
-        options.set_outgoing_inflight_upper_limit(self.broker.in_flight_max + 1);
-        options
+    /// Says what happened, turns to the next address, and gives the time to wait.
+    fn lost(&mut self, trouble: &BrokerTrouble, lasted: Duration) -> Duration {
+        if lasted > GOOD_CONNECTION {
+            self.backoff.reset();
+        }
+        let count = self.broker.addresses.len().max(1);
+        let broker = self.broker.addresses[self.address].to_string();
+        self.address = (self.address + 1) % count;
+        self.vain_count += 1;
+        // All addresses are tried before a wait; but whoever was connected waits, so that not all gateways turn to the next one at once.
+        let at_once = self.vain_count < count && !self.was_connected;
+        let wait = if at_once { Duration::ZERO } else { self.backoff.after_failure(rand::random()) };
+        if !at_once {
+            self.vain_count = 0;
+        }
+        self.was_connected = false;
+        let (name, wait_ms) = (trouble.name(), wait.as_millis());
+        tracing::warn!(gateway = self.gateway.id, broker, trouble = name, %trouble, wait_ms, "no connection to the broker; reports wait in the spool");
+        self.shown.failed(trouble, self.clock.now());
+        wait
     }
 
     fn now_ms(&self) -> u64 {
@@ -102,204 +163,288 @@ impl Uplink {
     }
 
     /// One connection, from connecting to its end.
-    async fn session(&mut self, finish: &mut watch::Receiver<bool>, pulse: &Pulse) -> End {
-        let (client, mut connection) = AsyncClient::new(self.options(), usize::from(self.broker.in_flight_max) + 4);
-        self.delivery.disconnected();
+    async fn connection(&mut self, finish: &mut watch::Receiver<bool>, pulse: &Pulse) -> End {
+        let options = match connect::options(&self.broker, &self.broker.addresses[self.address], &self.gateway, &self.gateway.id) {
+            Ok(options) => options,
+            Err(trouble) => return End::Lost(trouble),
+        };
+        let (client, mut connection) = AsyncClient::new(options, usize::from(self.broker.in_flight_max) + 4);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut subscribe_until: Option<Instant> = None;
-        let mut finish_until: Option<Instant> = None;
+        let mut link = Link { client, packet_bytes_max: usize::MAX, connected: false, tick, finish_until: None };
         loop {
-            // A poll is never dropped half way: a packet just taken from the client's queue would be lost.
-            let polled = {
-                let poll = connection.poll();
-                tokio::pin!(poll);
-                loop {
-                    pulse.beat();
-                    if let Some(until) = finish_until
-                        && (Instant::now() >= until || self.nothing_left().await)
-                    {
-                        break Err(ConnectionError::RequestsDone);
-                    }
-                    tokio::select! {
-                        event = &mut poll => break event,
-                        () = self.spool.filled() => {}
-                        _ = tick.tick() => {
-                            if self.delivery.stalled(self.now_ms(), self.broker.acknowledge_timeout) {
-                                return End::Lost("a report was not acknowledged in time".into());
-                            }
-                            if subscribe_until.is_some_and(|until| Instant::now() >= until) {
-                                self.delivery.ready();
-                            }
-                        }
-                        () = asked(finish), if finish_until.is_none() => {
-                            finish_until = Some(Instant::now() + FINISH_WAIT);
-                        }
-                    }
-                    if let Err(error) = self.send(&client).await {
-                        return End::Lost(format!("the spool cannot be read: {error}"));
-                    }
-                }
-            };
-            let handled = match polled {
-                Ok(event) => {
-                    if let Event::Incoming(Packet::ConnAck(ConnAck { properties, .. })) = &event {
-                        self.delivery.connected(properties.as_ref().and_then(|properties| properties.receive_max));
-                        subscribe_until = Some(Instant::now() + SUBSCRIBE_WAIT);
-                        tracing::info!(
-                            gateway = self.gateway.id,
-                            host = self.broker.host,
-                            port = self.broker.port,
-                            "connected to the broker"
-                        );
-                        if let Err(error) = client.try_subscribe(GatewayTopic::Refused.of(&self.gateway.id), QoS::AtLeastOnce) {
-                            return End::Lost(error.to_string());
-                        }
-                    }
-                    self.apply(event).await
-                }
-                Err(ConnectionError::RequestsDone) => {
-                    say_goodbye(&client, &mut connection).await;
+            match self.next(&mut link, &mut connection, finish, pulse).await {
+                Ok(()) => {}
+                Err(End::Finished) => {
+                    say_goodbye(&link.client, &mut connection).await;
                     return End::Finished;
                 }
-                Err(error) => {
-                    // Acknowledgements that came in the same breath as the error still count.
-                    while let Some(event) = connection.state.events.pop_front() {
-                        if let Err(error) = self.apply(event).await {
-                            return End::Lost(format!("the spool cannot be written: {error}"));
-                        }
+                Err(lost) => return lost,
+            }
+        }
+    }
+
+    /// Waits for the connection's next event and does what follows from it, and from what happens meanwhile.
+    async fn next(
+        &mut self,
+        link: &mut Link,
+        connection: &mut EventLoop,
+        finish: &mut watch::Receiver<bool>,
+        pulse: &Pulse,
+    ) -> Result<(), End> {
+        let polled = {
+            // A poll is never dropped half way: a packet just taken from the client's queue would be lost.
+            let poll = connection.poll();
+            tokio::pin!(poll);
+            loop {
+                pulse.beat();
+                let wakes_at = self.delivery.wakes_at_ms(self.now_ms()).map(|at_ms| self.began + Duration::from_millis(at_ms));
+                let event = tokio::select! {
+                    event = &mut poll => break event,
+                    () = self.spool.filled() => self.spooled().await?,
+                    () = tokio::time::sleep_until(wakes_at.unwrap_or_else(Instant::now)), if wakes_at.is_some() => delivery::Event::Tick,
+                    _ = link.tick.tick() => delivery::Event::Tick,
+                    () = asked(finish), if link.finish_until.is_none() => {
+                        link.finish_until = Some(Instant::now() + FINISH_WAIT);
+                        self.spooled().await?
                     }
-                    return End::Lost(explain(&error));
+                };
+                self.apply(link, event).await?;
+                self.finished(link).await?;
+            }
+        };
+        match polled {
+            Ok(event) => self.heard(link, event).await?,
+            Err(error) => {
+                // Acknowledgements that came in the same breath as the error still count.
+                while let Some(event) = connection.state.events.pop_front() {
+                    self.heard(link, event).await?;
                 }
-            };
-            let sent = match handled {
-                Ok(()) => self.send(&client).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = sent {
-                return End::Lost(format!("the spool fails: {error}"));
+                return Err(BrokerTrouble::from(&error).into());
             }
         }
+        self.finished(link).await
     }
 
-    async fn nothing_left(&self) -> bool {
-        let waiting =
-            !self.delivery.holding(self.now_ms()) && self.spool.with(|spool| Ok(spool.unsettled_count() > 0)).await.unwrap_or(false);
-        self.delivery.idle() && !waiting
+    async fn finished(&self, link: &Link) -> Result<(), End> {
+        let Some(until) = link.finish_until else { return Ok(()) };
+        let done = match link.connected {
+            true => self.delivery.all_sent(self.now_ms()),
+            false => self.spool.with(|spool| Ok(spool.unsettled_count() == 0)).await?,
+        };
+        if done || Instant::now() >= until { Err(End::Finished) } else { Ok(()) }
     }
 
-    /// Hands as many reports to the client as may be in flight.
-    async fn send(&mut self, client: &AsyncClient) -> io::Result<()> {
-        let Some((from, count)) = self.delivery.wanted(self.now_ms()) else { return Ok(()) };
-        let unsettled = self.spool.with(move |spool| Ok(spool.unsettled(from, count))).await?;
-        let chosen = self.delivery.choose(&unsettled);
-        if chosen.is_empty() {
-            return Ok(());
-        }
-        let bodies =
-            self.spool.with(move |spool| chosen.into_iter().map(|position| Ok((position, read(spool, position)?))).collect()).await;
-        let topic = GatewayTopic::Report.of(&self.gateway.id);
-        let bodies: Vec<(u64, Option<Vec<u8>>)> = bodies?;
-        for (position, body) in bodies {
-            let Some(body) = body else { continue };
-            client.try_publish(topic.as_str(), QoS::AtLeastOnce, false, body).map_err(io::Error::other)?;
-            self.delivery.handed_over(position);
-        }
-        Ok(())
+    async fn spooled(&self) -> io::Result<delivery::Event<'static>> {
+        Ok(delivery::Event::Spooled { next: self.spool.with(|spool| Ok(spool.next_position())).await? })
     }
 
-    async fn apply(&mut self, event: Event) -> io::Result<()> {
+    /// What comes from the broker, or went to it.
+    async fn heard(&mut self, link: &mut Link, event: Event) -> Result<(), End> {
         match event {
-            Event::Outgoing(Outgoing::Publish(packet_id)) => self.delivery.sent(packet_id, self.now_ms()),
-            Event::Incoming(Packet::PubAck(acknowledgement)) => self.acknowledged(&acknowledgement).await?,
-            Event::Incoming(Packet::SubAck(_)) => self.delivery.ready(),
-            Event::Incoming(Packet::Publish(publish)) if publish.topic == GatewayTopic::Refused.of(&self.gateway.id).as_bytes() => {
-                self.delivery.refusal(publish.payload.to_vec());
+            Event::Outgoing(Outgoing::Publish(packet_id)) => self.apply(link, delivery::Event::Sent { packet_id }).await,
+            Event::Incoming(Packet::ConnAck(answer)) => self.connected(link, &answer).await,
+            Event::Incoming(Packet::PubAck(answer)) => {
+                let event = delivery::Event::Acknowledged { packet_id: answer.pkid, reason: answer.reason, jitter: rand::random() };
+                self.apply(link, event).await
             }
-            _ => {}
+            Event::Incoming(Packet::SubAck(answer)) => {
+                if let Err(trouble) = connect::subscribed(&answer.return_codes) {
+                    tracing::warn!(gateway = self.gateway.id, trouble = trouble.name(), %trouble, "not everything that the service says is heard");
+                    self.shown.failed(&trouble, self.clock.now());
+                }
+                Ok(())
+            }
+            Event::Incoming(Packet::Publish(publish)) => {
+                let topic = GatewayTopic::ALL.iter().find(|(topic, _)| publish.topic == topic.of(&self.gateway.id).as_bytes());
+                match topic {
+                    Some((GatewayTopic::Refused, _)) => self.refusals.push(publish.payload.to_vec()),
+                    Some((GatewayTopic::Receipt, _)) => self.receipt(link, &publish.payload).await?,
+                    Some((GatewayTopic::Standing, _)) => {
+                        let standing = serde_json::from_slice(&publish.payload).ok();
+                        self.shown.with(|state| state.standing = standing);
+                    }
+                    _ => {}
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
+    }
+
+    async fn connected(&mut self, link: &mut Link, answer: &ConnAck) -> Result<(), End> {
+        let properties = answer.properties.as_ref();
+        link.connected = true;
+        link.packet_bytes_max = properties.and_then(|properties| properties.max_packet_size).map_or(usize::MAX, |bytes| bytes as usize);
+        self.was_connected = true;
+        let broker = self.broker.addresses[self.address].to_string();
+        tracing::info!(gateway = self.gateway.id, broker, "connected to the broker");
+        let now = self.clock.now();
+        self.shown.with(|state| {
+            state.broker = Some(broker);
+            state.connected_since = Some(now);
+            state.connections_total += 1;
+        });
+        // The broker reads it before any report that follows, so that what is said of a report is heard.
+        let mut topics = vec![GatewayTopic::Refused, GatewayTopic::Standing];
+        topics.extend(self.keys.is_some().then_some(GatewayTopic::Receipt));
+        connect::subscribe(&link.client, &self.gateway, &topics)?;
+        let receive_max = properties.and_then(|properties| properties.receive_max);
+        let (oldest, next) = self.spool.with(|spool| Ok((spool.unsettled(0, 1).first().copied(), spool.next_position()))).await?;
+        self.apply(link, delivery::Event::Connected { oldest, next, receive_max }).await
+    }
+
+    fn disconnected(&mut self) {
+        self.delivery.apply(delivery::Event::Disconnected, self.now_ms());
+        if self.keys.is_none() {
+            self.refusals.clear();
+        }
+        self.shown.with(|state| {
+            state.state = self.delivery.state();
+            state.resent_total = self.delivery.resent_total();
+            (state.broker, state.connected_since) = (None, None);
+        });
+    }
+
+    /// Lets `delivery` decide, and does it.
+    async fn apply(&mut self, link: &Link, event: delivery::Event<'_>) -> Result<(), End> {
+        let mut effects = VecDeque::from(self.delivery.apply(event, self.now_ms()));
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Send(position) => {
+                    let mut positions = vec![position];
+                    while let Some(Effect::Send(position)) = effects.front() {
+                        positions.push(*position);
+                        effects.pop_front();
+                    }
+                    effects.extend(self.send(link, positions).await?);
+                }
+                Effect::Settle(position) => {
+                    self.spool.with(move |spool| spool.settle(position)).await?;
+                    self.acknowledged(1);
+                }
+                Effect::Refuse(position, reason) => self.refuse(position, reason).await?,
+                Effect::Pause(position, reason) => {
+                    let gateway = &self.gateway.id;
+                    tracing::warn!(gateway, position, reason, "the broker does not take a report now; it is sent again later");
+                }
+                Effect::Unconfirmed(count) => {
+                    let gateway = &self.gateway.id;
+                    tracing::warn!(gateway, count, "reports have no receipt in time; they are sent again");
+                }
+                Effect::Reconnect => return Err(BrokerTrouble::new(TroubleKind::Unacknowledged, "no acknowledgement").into()),
+                Effect::Entered(state) => {
+                    tracing::info!(gateway = self.gateway.id, ?state, "delivery");
+                    self.shown.with(|shown| shown.state = state);
+                }
+            }
+        }
+        self.shown.with(|state| state.resent_total = self.delivery.resent_total());
         Ok(())
     }
 
-    async fn acknowledged(&mut self, acknowledgement: &PubAck) -> io::Result<()> {
-        let now_ms = self.now_ms();
-        let holding = self.delivery.holding(now_ms);
-        let fate = self.delivery.acknowledged(acknowledgement.pkid, acknowledgement.reason, now_ms, rand::random());
-        match fate {
-            Some((position, Fate::Settled)) => {
-                self.backoff.reset();
-                self.spool.with(move |spool| spool.settle(position)).await?;
+    fn acknowledged(&mut self, count: u64) {
+        self.backoff.reset();
+        let now = self.clock.now();
+        self.shown.with(|state| {
+            state.acknowledged_total += count;
+            state.last_ack_at = Some(now);
+        });
+    }
+
+    /// Hands reports to the client, in this order. What follows from those that the spool no longer has is given back.
+    async fn send(&mut self, link: &Link, positions: Vec<u64>) -> Result<Vec<Effect>, End> {
+        let read = move |spool: &mut Spool| {
+            let read = |position| -> io::Result<_> {
+                let stored = spool.read(position)?;
+                let next = if stored.is_some() { position } else { spool.unsettled(position, 1).first().copied().unwrap_or(u64::MAX) };
+                Ok((position, stored.map(|stored| stored.body), next))
+            };
+            positions.into_iter().map(read).collect::<io::Result<Vec<_>>>()
+        };
+        let topic = GatewayTopic::Report.of(&self.gateway.id);
+        let body_bytes_max = link.packet_bytes_max.saturating_sub(topic.len() + PUBLISH_BYTES);
+        let mut effects = Vec::new();
+        for (position, body, next) in self.spool.with(read).await? {
+            match body {
+                Some(body) if body.len() <= body_bytes_max => {
+                    let published = link.client.try_publish(topic.as_str(), QoS::AtLeastOnce, false, body);
+                    published.map_err(|error| BrokerTrouble::new(TroubleKind::Closed, error.to_string()))?;
+                    continue;
+                }
+                Some(body) => {
+                    let (gateway, bytes) = (&self.gateway.id, body.len());
+                    tracing::error!(
+                        gateway,
+                        position,
+                        bytes,
+                        body_bytes_max,
+                        "the broker takes no report of this size; it stays in the spool"
+                    );
+                }
+                None => {}
             }
-            Some((position, Fate::Refused(reason))) => {
-                let Some(stored) = self.spool.with(move |spool| spool.read(position)).await? else { return Ok(()) };
-                let faults = self.delivery.take_refusal(&stored.key);
-                let path = self.spool.with(move |spool| spool.refuse(position, reason, faults.as_deref())).await?;
-                let path = path.unwrap_or_default();
-                tracing::error!(gateway = self.gateway.id, boot = stored.key.boot, seq = stored.key.seq, reason, path = %path.display(), "the service refused a report; it is kept with its faults");
-            }
-            // One line for each pause, not for each report in flight.
-            Some((position, Fate::Kept(reason))) if !holding => {
-                tracing::warn!(
-                    gateway = self.gateway.id,
-                    position,
-                    reason,
-                    "the service does not take a report now; it is sent again later"
-                );
-            }
-            Some((_, Fate::Kept(_))) | None => {}
+            let gone = delivery::Event::Gone { position, next: next.max(position + 1) };
+            effects.extend(self.delivery.apply(gone, self.now_ms()));
         }
-        self.marks_unsaved = true;
+        Ok(effects)
+    }
+
+    /// A refused report moves aside, with what the service said about it.
+    async fn refuse(&mut self, position: u64, reason: &'static str) -> io::Result<()> {
+        let Some(stored) = self.spool.with(move |spool| spool.read(position)).await? else { return Ok(()) };
+        let faults = self.refusals.take(&stored.key);
+        let path = self.spool.with(move |spool| spool.refuse(position, reason, faults.as_deref())).await?.unwrap_or_default();
+        self.shown.with(|state| state.refused_total += 1);
+        let (gateway, ReportKey { boot, seq }) = (&self.gateway.id, stored.key);
+        tracing::error!(gateway, boot, seq, reason, path = %path.display(), "the service refused a report; it is kept with its faults");
         Ok(())
     }
 
-    async fn save_marks(&mut self) {
-        if !self.marks_unsaved {
-            return;
+    async fn receipt(&mut self, link: &Link, jws: &[u8]) -> Result<(), End> {
+        let Some(keys) = &mut self.keys else { return Ok(()) };
+        let mut verified = keys.verify(jws, &self.gateway.id);
+        if let Err(Ignored::Key(_)) = verified {
+            if let Err(error) = keys.refresh() {
+                tracing::warn!(%error, "the keys that sign receipts cannot be read");
+            }
+            verified = keys.verify(jws, &self.gateway.id);
         }
-        match self.spool.with(|spool| spool.save_marks()).await {
-            Ok(()) => self.marks_unsaved = false,
-            Err(error) => tracing::warn!(%error, "the spool's marks cannot be written; after a restart some reports are sent again"),
+        match verified {
+            Ok(receipt) => self.settle_by(link, receipt).await,
+            Err(ignored) => {
+                tracing::warn!(gateway = self.gateway.id, why = %ignored, "a receipt is ignored");
+                self.shown.with(|state| state.receipts_ignored_total += 1);
+                Ok(())
+            }
         }
     }
-}
 
-/// A report that fails its checksum can never be sent: it is given up, and its number shows as a gap.
-fn read(spool: &mut Spool, position: u64) -> io::Result<Option<Vec<u8>>> {
-    match spool.read(position) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            tracing::error!(position, %error, "a spooled report is damaged and is given up");
-            spool.settle(position)?;
-            Ok(None)
+    async fn settle_by(&mut self, link: &Link, receipt: Receipt) -> Result<(), End> {
+        for seq in receipt.refused {
+            let key = ReportKey { boot: receipt.boot.clone(), seq };
+            if let Some(position) = self.spool.with(move |spool| Ok(spool.position(&key))).await? {
+                self.refuse(position, "refused in a receipt").await?;
+            }
         }
-        stored => Ok(stored?.map(|stored| stored.body)),
+        let known = self.delivery.unsettled();
+        let (boot, through) = (receipt.boot, receipt.through);
+        let settle = move |spool: &mut Spool| {
+            let count = spool.settle_through(&boot, through)?;
+            let settled = known.into_iter().filter(|position| spool.unsettled(*position, 1).first() != Some(position)).collect::<Vec<_>>();
+            Ok((count, settled))
+        };
+        let (count, settled) = self.spool.with(settle).await?;
+        if count > 0 {
+            self.acknowledged(count as u64);
+        }
+        self.apply(link, delivery::Event::Receipted { settled: &settled }).await
     }
 }
 
 /// Completes when finishing is asked for, or nobody is left to ask.
 async fn asked(finish: &mut watch::Receiver<bool>) {
     let _ = finish.wait_for(|finish| *finish).await;
-}
-
-async fn say_goodbye(client: &AsyncClient, connection: &mut EventLoop) {
-    let goodbye = async {
-        client.try_disconnect().ok()?;
-        loop {
-            if let Event::Outgoing(Outgoing::Disconnect) = connection.poll().await.ok()? {
-                return Some(());
-            }
-        }
-    };
-    // Without a connection there is nobody to say it to.
-    let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
-}
-
-fn explain(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized) => {
-            "the broker does not admit this gateway: check gateway.id and gateway.token against the register".to_string()
-        }
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use rumqttc::v5::mqttbytes::v5::{PubAckReason, Publish, SubAck, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{PubAck, PubAckReason, Publish, SubAck, SubscribeReasonCode};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,8 +10,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::broker::Address;
+use crate::clock::SystemClock;
 use crate::config::Secret;
+use crate::delivery::State;
 use crate::spool::{ReportKey, Spool};
+use crate::uplink_state::UplinkState;
 use crate::watchdog::Watchdog;
 
 /// What the broker of a test does with the next report.
@@ -19,6 +23,8 @@ enum Answer {
     Acknowledge(PubAckReason),
     Refuse(&'static str),
     HangUp,
+    /// Reads on and never answers again.
+    Nothing,
 }
 
 /// Answers reports as scripted, then accepts all; tells which connection and body each was.
@@ -26,6 +32,7 @@ async fn broker(listener: TcpListener, mut script: VecDeque<Answer>, seen: mpsc:
     for connection in 0.. {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut read = BytesMut::new();
+        let mut subscribed = false;
         while let Some(packet) = next_packet(&mut stream, &mut read).await {
             let mut out = BytesMut::new();
             match packet {
@@ -35,15 +42,21 @@ async fn broker(listener: TcpListener, mut script: VecDeque<Answer>, seen: mpsc:
                     out.extend_from_slice(&[0x20, 3, 0, 0, 0]);
                 }
                 Packet::Subscribe(subscribe) => {
-                    assert_eq!(subscribe.filters[0].path, "shangyun/v1/gw-1/refused");
-                    let code = SubscribeReasonCode::Success(QoS::AtLeastOnce);
-                    SubAck { pkid: subscribe.pkid, return_codes: vec![code], properties: None }.write(&mut out).unwrap();
+                    let topics: Vec<&str> = subscribe.filters.iter().map(|filter| filter.path.as_str()).collect();
+                    assert_eq!(topics, ["shangyun/v1/gw-1/refused", "shangyun/v1/gw-1/standing"]);
+                    let return_codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); 2];
+                    SubAck { pkid: subscribe.pkid, return_codes, properties: None }.write(&mut out).unwrap();
+                    let standing = r#"{"voucher":"V-1","required":67,"connected":41}"#;
+                    Publish::new("shangyun/v1/gw-1/standing", QoS::AtMostOnce, standing, None).write(&mut out).unwrap();
+                    subscribed = true;
                 }
                 Packet::Publish(publish) => {
+                    assert!(subscribed, "a refusal of this report would not be heard");
                     assert_eq!(publish.topic, "shangyun/v1/gw-1/report");
                     seen.send((connection, String::from_utf8(publish.payload.to_vec()).unwrap())).unwrap();
                     let reason = match script.pop_front().unwrap_or(Answer::Acknowledge(PubAckReason::Success)) {
                         Answer::HangUp => break,
+                        Answer::Nothing => continue,
                         Answer::Acknowledge(reason) => reason,
                         Answer::Refuse(faults) => {
                             Publish::new("shangyun/v1/gw-1/refused", QoS::AtMostOnce, faults, None).write(&mut out).unwrap();
@@ -73,6 +86,7 @@ async fn next_packet(stream: &mut TcpStream, read: &mut BytesMut) -> Option<Pack
 struct Bench {
     dir: TempDir,
     spool: SharedSpool,
+    shown: SharedUplinkState,
     finish: watch::Sender<bool>,
     uplink: JoinHandle<()>,
     seen: mpsc::UnboundedReceiver<(usize, String)>,
@@ -91,15 +105,21 @@ async fn bench(report_count: u64, in_flight_max: u16, script: impl IntoIterator<
     let spool = SharedSpool::new(spool);
     let gateway = Gateway { id: "gw-1".into(), token: Secret("secret".into()), enterprise: None, key_file: None };
     let broker = Broker {
-        host: address.ip().to_string(),
-        port: address.port(),
+        addresses: vec![Address { tls: false, host: address.ip().to_string(), port: address.port() }],
+        ca_file: None,
+        client_certificate: None,
+        keep_alive: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(5),
         in_flight_max,
         retry_max: Duration::from_millis(100),
-        acknowledge_timeout: Duration::from_secs(60),
+        acknowledge_timeout: Duration::from_secs(1),
     };
+    let config = DeliveryConfig { confirm: Confirm::Puback, backlog_reports_per_s: 1000.0 };
+    let shown = SharedUplinkState::default();
     let (finish, finishing) = watch::channel(false);
-    let uplink = tokio::spawn(Uplink::new(gateway, broker, spool.clone()).run(finishing, Watchdog::default().heartbeat().pulse("uplink")));
-    Bench { dir, spool, finish, uplink, seen }
+    let uplink = Uplink::new(gateway, broker, config, spool.clone(), Arc::new(SystemClock::default()), shown.clone());
+    let uplink = tokio::spawn(uplink.run(finishing, Watchdog::default().heartbeat().pulse("uplink")));
+    Bench { dir, spool, shown, finish, uplink, seen }
 }
 
 impl Bench {
@@ -112,6 +132,15 @@ impl Bench {
             seen.push(publish);
         }
         (seen, self.spool.with(|spool| Ok(spool.unsettled_count())).await.unwrap(), self.dir)
+    }
+
+    async fn until(&self, what: &str, reached: impl Fn(&UplinkState) -> bool) {
+        let reached = async {
+            while !reached(&self.shown.read()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap_or_else(|_| panic!("{what}: {:?}", self.shown.read()));
     }
 
     async fn until_empty(&self) {
@@ -136,7 +165,7 @@ async fn every_spooled_report_is_delivered_once_and_leaves_the_spool() {
 #[tokio::test]
 async fn a_new_report_is_sent_without_waiting() {
     let mut bench = bench(0, 3, []).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    bench.until("connected", |state| state.state == State::Live).await;
     bench.spool.with(|spool| spool.append(&ReportKey { boot: "b7".into(), seq: 1 }, b"{}")).await.unwrap();
     bench.spool.fill_notify();
     assert_eq!(tokio::time::timeout(Duration::from_millis(500), bench.seen.recv()).await.unwrap(), Some((0, "{}".into())));
@@ -166,4 +195,30 @@ async fn a_full_quota_sends_again_and_a_refusal_moves_the_report_aside_with_its_
     let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
     assert_eq!(refused["faults"]["faults"][0]["code"], "quality");
     assert_eq!(refused["reason"], "0x99 payload format invalid");
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_acknowledged_is_made_anew() {
+    let bench = bench(1, 3, [Answer::Nothing]).await;
+    bench.until("acknowledged", |state| state.acknowledged_total == 1).await;
+    let shown = bench.shown.read();
+    assert_eq!((shown.connections_total, shown.resent_total, shown.acknowledged_total), (2, 1, 1));
+    assert_eq!(shown.last_error.unwrap().name, "report_unacknowledged");
+    let (seen, _, _dir) = bench.finish().await;
+    assert_eq!(seen.iter().map(|(connection, _)| *connection).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[tokio::test]
+async fn delivery_is_shown_as_it_goes() {
+    let bench = bench(2, 3, []).await;
+    bench.until("live", |state| state.state == State::Live).await;
+    let shown = bench.shown.read();
+    assert!(shown.broker.unwrap().starts_with("mqtt://127.0.0.1:"));
+    assert!(shown.connected_since.unwrap() <= shown.last_ack_at.unwrap());
+    assert_eq!((shown.acknowledged_total, shown.refused_total, shown.resent_total), (2, 0, 0));
+    assert_eq!(shown.standing, Some(serde_json::json!({"voucher": "V-1", "required": 67, "connected": 41})));
+    let after = bench.shown.clone();
+    bench.finish().await;
+    let shown = after.read();
+    assert_eq!((shown.state, shown.broker, shown.connected_since), (State::Offline, None, None));
 }

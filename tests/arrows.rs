@@ -33,6 +33,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper-util", &["shangyun"]),
     ("rustix", &["store", "ingest", "drive", "shangyun"]),
     ("rustls", &["ingest", "edge", "shangyun"]),
+    ("rustls-native-certs", &["edge"]),
     ("tokio-rustls", &["ingest", "edge"]),
     ("tokio-modbus", &["edge", "drive"]),
     ("tokio-serial", &["edge"]),
