@@ -34,7 +34,7 @@ pub struct EnrolArgs {
     #[arg(long, value_name = "KEY")]
     pub token: String,
     /// The configuration (TOML), for the gateway's id and where its files are
-    #[arg(long, value_name = "FILE", default_value = "/etc/shangyun-edge/edge.toml")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/shangyun-edge/config.toml")]
     pub config: PathBuf,
     /// PEM file of the CA that issued the service's certificate, if it is none that everybody knows
     #[arg(long, value_name = "FILE")]
