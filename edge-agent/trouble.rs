@@ -155,7 +155,12 @@ impl From<&ConnectionError> for BrokerTrouble {
         let kind = match error {
             ConnectionError::Timeout(_) => TroubleKind::Timeout,
             ConnectionError::Io(error) => return BrokerTrouble::of_io(error),
-            ConnectionError::Tls(TlsError::Io(error)) => return BrokerTrouble::of_io(error),
+            ConnectionError::Tls(TlsError::Io(error)) => {
+                let trouble = BrokerTrouble::of_io(error);
+                // What knows no TLS hangs up on the first packet of it.
+                let kind = if trouble.kind == TroubleKind::Closed { TroubleKind::NotTls } else { trouble.kind };
+                return BrokerTrouble { kind, ..trouble };
+            }
             ConnectionError::Tls(TlsError::TLS(error)) => return BrokerTrouble::of_tls(error),
             ConnectionError::Tls(_) => TroubleKind::TlsFailed,
             ConnectionError::ConnectionRefused(code) => of_connack(*code),

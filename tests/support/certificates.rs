@@ -60,7 +60,10 @@ impl Authority {
     }
 
     pub fn server_of(&self, dir: &Path, name: &str, serial: u64, years: (i32, i32)) -> Identity {
-        let wanted = Wanted { common_name: name, dns: &["127.0.0.1", "localhost"], serial, years };
+        self.server_named(dir, name, Wanted { common_name: name, dns: &["127.0.0.1", "localhost"], serial, years })
+    }
+
+    pub fn server_named(&self, dir: &Path, name: &str, wanted: Wanted<'_>) -> Identity {
         self.issue(dir, name, wanted, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
