@@ -53,9 +53,66 @@ fault_codes! {
     BusTwice = "bus_twice",
     PatternInvalid = "pattern_invalid",
     ListenNotLoopback = "listen_not_loopback",
+    /// What `check` finds beyond the configuration.
+    KeyFileOpen = "key_file_open",
+    KeyFileInvalid = "key_file_invalid",
+    ReceiptKeysInvalid = "receipt_keys_invalid",
+    CertificateInvalid = "certificate_invalid",
+    CertificateExpired = "certificate_expired",
+    CertificateNotYetValid = "certificate_not_yet_valid",
+    /// The client certificate is not this gateway's.
+    CertificateOther = "certificate_other_gateway",
+    CertificateKeyOther = "certificate_key_mismatch",
+    SpoolUnusable = "spool_unusable",
+    SpoolDamaged = "spool_damaged",
+    SpoolMarksDamaged = "spool_marks_damaged",
+    SpoolSmall = "spool_small",
+    ReportsRefused = "reports_refused",
+    DiskSpaceShort = "disk_space_short",
+    ClockWrong = "clock_wrong",
+    ClockUnsynchronised = "clock_unsynchronised",
+    ClockUnknown = "clock_unknown",
+    SerialPortMissing = "serial_port_missing",
+    SerialPortDenied = "serial_port_denied",
+    SerialPortUnusable = "serial_port_unusable",
+    DeviceUnreachable = "device_unreachable",
+    /// Nobody answers on this address.
+    DeviceSilent = "device_silent",
+    /// Other units answer on the same address, this one does not.
+    UnitSilent = "unit_silent",
+    /// What comes back is no right Modbus answer.
+    AnswerWrong = "answer_wrong",
+    AddressIllegal = "address_illegal",
+    FunctionIllegal = "function_illegal",
+    DeviceException = "device_exception",
+    /// The registers hold no number of this type.
+    ValueNotNumber = "value_not_a_number",
+    ValueOutOfRange = "value_out_of_range",
+    ValuesAllZero = "values_all_zero",
+    /// Another word order gives a likelier value.
+    WordOrderDoubtful = "word_order_doubtful",
+    /// The machine says another serial number than the configuration.
+    SerialDiffers = "serial_differs",
+    DeviceSlow = "device_slow",
+    CheckFailed = "check_failed",
 }
 
 impl FaultCode {
+    /// The agent works all the same; somebody should know.
+    pub fn warns(self) -> bool {
+        matches!(
+            self,
+            FaultCode::SpoolMarksDamaged
+                | FaultCode::SpoolSmall
+                | FaultCode::ReportsRefused
+                | FaultCode::ClockUnknown
+                | FaultCode::ValueOutOfRange
+                | FaultCode::ValuesAllZero
+                | FaultCode::WordOrderDoubtful
+                | FaultCode::DeviceSlow
+        )
+    }
+
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(code, _)| *code == self).map_or("", |(_, name)| name)
     }

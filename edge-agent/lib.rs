@@ -9,6 +9,7 @@ mod agent;
 mod backoff;
 pub mod broker;
 pub mod bus;
+pub mod check;
 pub mod clock;
 pub mod config;
 mod connect;

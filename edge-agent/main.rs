@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use edge::check::CheckArgs;
 use edge::enrol::EnrolArgs;
 use edge::{Config, RunError, SystemClock, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +27,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Find everything that would keep the agent from working
+    Check(CheckArgs),
     /// Make this gateway known to the service by its own key, with a one-time key of the service
     Enrol(EnrolArgs),
 }
@@ -33,6 +36,7 @@ enum Command {
 fn main() -> ExitCode {
     let config = match Cli::parse().command {
         Command::Run { config } => config,
+        Command::Check(args) => return edge::check::run(&args),
         Command::Enrol(args) => return edge::enrol::run(&args),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
