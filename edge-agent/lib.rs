@@ -38,6 +38,8 @@ mod spool_inspect;
 mod spool_marks;
 mod spool_ranges;
 mod spool_refused;
+#[cfg(test)]
+mod spool_sample;
 mod spool_scan;
 mod table;
 pub mod template;

@@ -443,3 +443,15 @@ fn lock(dir: &Path) -> io::Result<File> {
 #[cfg(test)]
 #[path = "spool_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "spool_damage_tests.rs"]
+mod damage_tests;
+
+#[cfg(test)]
+#[path = "spool_keep_tests.rs"]
+mod keep_tests;
+
+#[cfg(test)]
+#[path = "spool_outage_tests.rs"]
+mod outage_tests;

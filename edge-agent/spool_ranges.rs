@@ -149,6 +149,11 @@ impl Runs {
         up_to.into_iter().rev().filter_map(|positions| positions.end.checked_sub(1)).find(|last| self.key(*last).as_ref() == Some(key))
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Forgets what stands below `position`.
     pub(crate) fn forget_below(&mut self, position: u64) {
         let kept_from = self.runs.partition_point(|run| run.position <= position).saturating_sub(1);
