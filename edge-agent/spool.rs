@@ -89,7 +89,6 @@ impl Spool {
 
     fn open_segments(&mut self, found: Found) -> io::Result<()> {
         let list = Segment::list(&self.dir)?;
-        let first_format = matches!(found, Found::FirstFormat(_));
         let deletions_known = matches!(found, Found::Whole(_));
         let marks = match found {
             Found::Whole(marks) | Found::FirstFormat(marks) => marks,
@@ -146,7 +145,8 @@ impl Spool {
         }
         gaps.push(expected..self.next);
         self.give_up(&gaps);
-        if first_format {
+        if !deletions_known {
+            // So that the marks have their place on the disk, also when it is full later.
             self.marks.write_surely(&self.marks())?;
         }
         Ok(())
@@ -246,6 +246,7 @@ impl Spool {
             }
         }
         self.next = positions.end;
+        self.marks_changed |= positions.start < positions.end;
         Ok(positions)
     }
 
