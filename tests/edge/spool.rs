@@ -11,8 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 const SMALL_DISK: &str = "SPOOL_TEST_SMALL_DISK";
-const BOUNDS: SpoolBounds =
-    SpoolBounds { bytes_max: 4 << 20, age_max: Duration::MAX, keep_acknowledged: Duration::from_secs(24 * 3600) };
+const BOUNDS: SpoolBounds = SpoolBounds { bytes_max: 4 << 20, age_max: Duration::MAX, keep_acknowledged: Duration::from_secs(24 * 3600) };
 
 /// Runs `name` of this file once more where a file system of 1 MiB can be mounted by anybody: in name spaces of its own.
 fn on_a_small_disk(name: &str) {
