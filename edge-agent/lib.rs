@@ -30,6 +30,7 @@ pub mod requests;
 pub mod rule;
 mod segment;
 mod shared;
+pub mod simulate;
 pub mod spool;
 mod spool_bounds;
 mod spool_figures;

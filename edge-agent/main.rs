@@ -31,6 +31,8 @@ enum Command {
     Check(CheckArgs),
     /// Make this gateway known to the service by its own key, with a one-time key of the service
     Enrol(EnrolArgs),
+    /// Serve simulated machines over Modbus, for a dry run
+    Simulate(edge::simulate::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run { config } => config,
         Command::Check(args) => return edge::check::run(&args),
         Command::Enrol(args) => return edge::enrol::run(&args),
+        Command::Simulate(args) => return edge::simulate::run(&args),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_env_filter(filter).init();
