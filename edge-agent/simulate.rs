@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use toml::Table as TomlTable;
 
-use crate::bus::Address;
+use crate::bus::{Address, BusSettings};
 use crate::config::{Config, ConfigError};
 use crate::device::{self, Device};
 use crate::fault::Fault;
@@ -125,8 +125,9 @@ async fn serve_all(args: &Args, served: Vec<Served>, mut device_tables: Vec<Toml
             .await
             .map_err(|error| Failed::Io(format!("{listen}: 无法监听（{error}）/ cannot be served ({error})")))?;
         let address = door.address().map_err(stopped)?;
-        for (device, machine) in &devices {
-            said.push_str(&printed::device(&address, device, machine));
+        for (index, (device, machine)) in devices.iter().enumerate() {
+            let before = index.checked_sub(1).map(|before| &devices[before].0);
+            said.push_str(&printed::device(&address, device, machine, before));
             let table = device_tables.iter_mut().find(|table| table.get("name").and_then(|name| name.as_str()) == Some(&device.name));
             if let Some(table) = table {
                 table.insert("address".into(), address.clone().into());
@@ -135,8 +136,8 @@ async fn serve_all(args: &Args, served: Vec<Served>, mut device_tables: Vec<Toml
         let machines = Arc::new(devices.into_iter().map(|(device, machine)| (device.unit_id, machine)).collect());
         doors.spawn(door.serve(Bus { machines, time: MachineTime(args.at), line: !matches!(listen, Listen::Tcp(_)) }));
     }
-    said.push_str(&printed::config(device_tables).map_err(|error| Failed::Io(error.to_string()))?);
-    written(&said)?;
+    let config = printed::config(device_tables, serial_bus(args)).map_err(|error| Failed::Io(error.to_string()))?;
+    written(&format!("{said}{config}{}", printed::READY))?;
     tokio::select! {
         Some(ended) = doors.join_next() => match ended {
             Ok(Err(error)) => Err(stopped(error)),
@@ -145,6 +146,13 @@ async fn serve_all(args: &Args, served: Vec<Served>, mut device_tables: Vec<Toml
         _ = async { terminate.as_mut().ok()?.recv().await } => Ok(()),
         _ = async { interrupt.as_mut().ok()?.recv().await } => Ok(()),
     }
+}
+
+/// What a configuration must say of the serial port.
+fn serial_bus(args: &Args) -> Option<TomlTable> {
+    let serial = matches!(args.listen, Listen::Rtu(_)) && args.baud != BusSettings::default().baud;
+    let keys = [("address".to_string(), args.listen.to_string().into()), ("baud".to_string(), i64::from(args.baud).into())];
+    serial.then(|| keys.into_iter().collect())
 }
 
 /// Machines of one template behind one address, and the `[[device]]` of each.

@@ -22,10 +22,14 @@ fn begin() -> DateTime<Utc> {
 #[test]
 fn the_same_seed_and_instant_give_the_same_values_and_others_do_not() {
     for (id, _) in TEMPLATES {
-        let at = begin() + Duration::milliseconds(1234);
-        assert_eq!(machine(id, 5).values(at), machine(id, 5).values(at));
-        assert_ne!(machine(id, 5).values(at), machine(id, 6).values(at), "{id}");
-        assert_ne!(machine(id, 5).values(at), machine(id, 5).values(at + Duration::seconds(17)), "{id}");
+        let values = |seed: u64, shift_ms: i64| {
+            let machine = machine(id, seed);
+            let instants = (0..8).map(|eighth| begin() + Duration::milliseconds(shift_ms + eighth * machine.cycle_ms() / 8));
+            instants.map(|at| machine.values(at)).collect::<Vec<_>>()
+        };
+        assert_eq!(values(5, 1234), values(5, 1234));
+        assert_ne!(values(5, 1234), values(6, 1234), "{id}");
+        assert_ne!(values(5, 1234), values(5, 18_234), "{id}");
     }
 }
 
@@ -38,7 +42,7 @@ fn counters_never_go_back_until_their_registers_end() {
             let (point, _) = &machine.points[index];
             let narrow = matches!(point.value_type, ValueType::U16 | ValueType::Bcd16);
             let number = |second| machine.value(index, begin() + Duration::seconds(second)).number().unwrap();
-            let numbers: Vec<f64> = (0..machine.cycle_ms() / 500).map(number).collect();
+            let numbers: Vec<f64> = (0..machine.cycle_ms() / 500).map(|step| number(step * 7)).chain([number(86_400)]).collect();
             let back = numbers.windows(2).filter(|pair| pair[1] < pair[0]).count();
             assert!(back == 0 || (narrow && back == 1), "{id} {}: back {back} times", point.name);
             assert!(numbers.iter().any(|number| *number > numbers[0]), "{id} {} stands still", point.name);

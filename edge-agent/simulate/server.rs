@@ -169,7 +169,8 @@ impl Door {
 
     /// Answers until the address fails.
     pub async fn serve(self, bus: Bus) -> io::Result<()> {
-        let failed = |error: io::Error| tracing::debug!(%error, "a connection ended");
+        // A connection that ends is the client's affair.
+        let failed = |_: io::Error| {};
         match self {
             Door::Tcp(listener) => tcp::Server::new(listener).serve(&async |stream, _| Ok(Some((bus.clone(), stream))), failed).await,
             Door::RtuOverTcp(listener) => {
@@ -177,9 +178,7 @@ impl Door {
             }
             Door::Rtu { port, baud } => loop {
                 // Noise on the line ends the server; the next request finds a new one.
-                if let Err(error) = rtu::Server::new(open_serial(&port, baud)?).serve_forever(bus.clone()).await {
-                    tracing::debug!(%error, "the line was disturbed");
-                }
+                let _ = rtu::Server::new(open_serial(&port, baud)?).serve_forever(bus.clone()).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             },
         }
