@@ -19,7 +19,7 @@ mod tls;
 mod trouble;
 
 pub use connection::{Connection, read_once};
-pub(crate) use poll::poll;
+pub use poll::poll;
 pub use request::{Answer, IdentityLevel, IdentityObjects, ReadRequest};
 pub use state::{DeviceState, DeviceStates};
 pub use trouble::{ReadTrouble, Unreachable};

@@ -25,8 +25,10 @@ const SILENT_SHARE: u32 = 4;
 const SILENT_TIMEOUT_MIN: Duration = Duration::from_millis(50);
 /// … but for each so manieth time, so that a slow machine is found again.
 const SILENT_FULL_EACH: u32 = 4;
-/// What a machine refused is asked for again after so long.
+/// What a machine refused is asked for again after so long …
 const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
+/// … and sooner where it refused everything: it may not have been ready.
+const REFUSED_ALL_AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) enum Outcome {
     Said(Vec<Item>),
@@ -44,7 +46,8 @@ pub(super) struct Polled {
     states: DeviceStates,
     requests: Vec<Request>,
     refused: Vec<usize>,
-    refused_at: Option<Instant>,
+    /// How it refused them, and when.
+    refusal: Option<(ReadTrouble, Instant)>,
     repeat_count: u8,
     silent_count: u32,
     backoff: Backoff,
@@ -76,7 +79,7 @@ impl Polled {
             states,
             requests,
             refused: Vec::new(),
-            refused_at: None,
+            refusal: None,
             repeat_count: 0,
             silent_count: 0,
             backoff: Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX),
@@ -183,9 +186,8 @@ impl Polled {
                 }
                 Err(trouble @ ReadTrouble::Exception(2 | 3)) => {
                     self.refused.extend(request.points.iter().map(|(index, _)| *index));
-                    self.refused_at = Some(Instant::now());
+                    self.refusal = Some((trouble, Instant::now()));
                     self.requests.remove(next);
-                    missing = Some(trouble);
                 }
                 Err(trouble) if !trouble.offline() => {
                     missing = Some(trouble);
@@ -194,9 +196,7 @@ impl Polled {
                 Err(trouble) => return Err(trouble),
             }
         }
-        if missing.is_none() && !self.refused.is_empty() {
-            missing = Some(ReadTrouble::Exception(2));
-        }
+        let missing = missing.or_else(|| self.refusal.as_ref().map(|(trouble, _)| trouble.clone()));
         let Some(at) = at else { return Err(missing.unwrap_or(ReadTrouble::Garbage)) };
         self.slowest_answer = slowest;
         values.sort_by_key(|(index, _)| *index);
@@ -205,10 +205,10 @@ impl Polled {
     }
 
     fn ask_for_everything_again(&mut self) {
-        let again = self.refused_at.is_some_and(|at| at.elapsed() >= REFUSED_AGAIN);
-        if again || (self.requests.is_empty() && !self.refused.is_empty()) {
+        let after = if self.requests.is_empty() { REFUSED_ALL_AGAIN } else { REFUSED_AGAIN };
+        if self.refusal.as_ref().is_some_and(|(_, at)| at.elapsed() >= after) {
             self.refused.clear();
-            self.refused_at = None;
+            self.refusal = None;
             self.requests = requests::requests(&self.device.points, &self.device.limits);
         }
     }

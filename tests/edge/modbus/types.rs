@@ -1,0 +1,121 @@
+//! Every type in every order, over every way to a bus, from a server that is not ours.
+
+use std::process::{Command, Stdio};
+
+use edge::bus::BusSettings;
+use edge::point::Value;
+use edge::report::Quality;
+use serde_json::Value as Json;
+
+use crate::peers::{Peer, polling};
+use crate::support::{Kept, succeed, wait_for};
+
+/// Reads everything that the server says it has, and compares. The points are more than one device may have.
+async fn reads_everything(address: &str, peer: &Peer, settings: BusSettings) {
+    let points: Vec<Json> = serde_json::from_str(&peer.line(1)).unwrap();
+    assert_eq!(points.len(), 90);
+    let mut text = String::new();
+    for (i, chunk) in points.chunks(40).enumerate() {
+        text += &format!("[[device]]\nname = \"SN-{i}\"\naddress = \"ADDRESS\"\npoll_ms = 500\nidentify = true\n");
+        for point in chunk {
+            let keys = point.as_object().unwrap().iter().filter(|(key, _)| *key != "expected");
+            text += &keys.fold("[[device.point]]\n".to_string(), |text, (key, value)| text + &format!("{key} = {value}\n"));
+        }
+    }
+    let mut polling = polling(address, &text, settings);
+    for (i, chunk) in points.chunks(40).enumerate() {
+        let entry = polling.wait(&format!("SN-{i}"), |entry| entry.quality == Quality::Normal).await;
+        assert_eq!(entry.readings.len(), chunk.len());
+        for (point, (name, value)) in chunk.iter().zip(&entry.readings) {
+            assert_eq!(&point["name"], &**name);
+            let expected = match &point["expected"] {
+                Json::Bool(flag) => Value::Flag(*flag),
+                number => Value::Number(number.as_f64().unwrap()),
+            };
+            assert_eq!(*value, expected, "{name} over {address}");
+        }
+        let identity = &entry.identity;
+        assert_eq!((identity.vendor.as_deref(), identity.model.as_deref()), (Some("Haitian"), Some("MA1600")), "{address}");
+        let again = polling.wait(&format!("SN-{i}"), |_| true).await;
+        assert_eq!((again.quality, again.identity), (Quality::Normal, Default::default()), "the identity is told once");
+    }
+    assert_eq!(polling.events, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_and_order_is_read_over_tcp() {
+    let peer = Peer::start("modbus_pymodbus.py", &["socket"]);
+    reads_everything(&format!("tcp://127.0.0.1:{}", peer.port()), &peer, BusSettings::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_and_order_is_read_in_rtu_frames_over_tcp() {
+    let peer = Peer::start("modbus_pymodbus.py", &["rtu"]);
+    reads_everything(&format!("rtu+tcp://127.0.0.1:{}", peer.port()), &peer, BusSettings::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_and_order_is_read_over_a_serial_port() {
+    let peer = Peer::start("modbus_pymodbus.py", &["rtu"]);
+    let dir = tempfile::tempdir().unwrap();
+    let port = dir.path().join("ttyUSB0");
+    let _bridge = Kept::start(
+        Command::new("socat")
+            .arg(format!("PTY,link={},rawer", port.display()))
+            .arg(format!("TCP:127.0.0.1:{}", peer.port()))
+            .stdout(Stdio::null()),
+    );
+    wait_for("the serial port", || port.exists().then_some(()));
+    let settings = BusSettings { baud: 115_200, ..BusSettings::default() };
+    reads_everything(&format!("rtu://{}", port.display()), &peer, settings).await;
+}
+
+/// A CA, and certificates of it for the machine and for the gateway.
+fn certificates(dir: &std::path::Path) {
+    let openssl = |arguments: &[&str]| succeed(Command::new("openssl").args(arguments).current_dir(dir));
+    let new = |name: &str, subject: &str, more: &[&str]| {
+        let (key, cert) = (format!("{name}.key"), format!("{name}.pem"));
+        let base = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+        openssl(&[&base[..], &["-keyout", &key, "-out", &cert, "-subj", subject], more].concat());
+    };
+    new("ca", "/CN=factory", &["-addext", "basicConstraints=critical,CA:TRUE"]);
+    let leaf = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
+    new("machine", "/CN=press-3", &[&leaf[..], &["-addext", "subjectAltName=DNS:press-3"]].concat());
+    new("gateway", "/CN=gateway", &leaf);
+    new("stranger", "/CN=stranger", &["-addext", "basicConstraints=critical,CA:TRUE"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_and_order_is_read_over_tls_and_only_from_the_right_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let file = |name: &str| dir.path().join(name);
+    let shown = |name: &str| file(name).display().to_string();
+    let peer = Peer::start("modbus_pymodbus.py", &["tls", &shown("machine.pem"), &shown("machine.key"), &shown("ca.pem")]);
+    let address = format!("tls://127.0.0.1:{}", peer.port());
+    let settings = BusSettings {
+        ca_file: Some(file("ca.pem")),
+        client_cert_file: Some(file("gateway.pem")),
+        client_key_file: Some(file("gateway.key")),
+        server_name: Some("press-3".into()),
+        ..BusSettings::default()
+    };
+    reads_everything(&address, &peer, settings.clone()).await;
+
+    let device =
+        "[[device]]\nname = \"SN\"\naddress = \"ADDRESS\"\npoll_ms = 100\n[[device.point]]\nname = \"p\"\ntable = \"holding\"\naddress = 0";
+    for (wrong, said) in [
+        (BusSettings { server_name: Some("press-4".into()), ..settings.clone() }, "not valid for name"),
+        (BusSettings { ca_file: Some(file("stranger.pem")), ..settings.clone() }, "UnknownIssuer"),
+        (BusSettings { ca_file: Some(file("nowhere.pem")), ..settings.clone() }, "nowhere.pem"),
+    ] {
+        let mut polling = polling(&address, device, wrong);
+        let entry = polling.wait("SN", |_| true).await;
+        assert_eq!((entry.quality, entry.readings.len()), (Quality::Communication, 0));
+        let state = &polling.states.snapshot()["SN"];
+        assert!(state.last_error_en.starts_with("TLS failed") && state.last_error_en.contains(said), "{state:?}");
+    }
+    let unknown = BusSettings { client_cert_file: None, client_key_file: None, ..settings };
+    let mut polling = polling(&address, device, unknown);
+    assert_eq!(polling.wait("SN", |_| true).await.quality, Quality::Communication, "the machine wants to know who asks");
+}
