@@ -4,9 +4,9 @@
 //! Points a second are counted where readings reach the reporter; the whole agent is the release binary with spool, broker and uplink.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use edge::{Config, SystemClock};
 use tokio::sync::mpsc;
 
 const SERVER_MACHINES: usize = 200;
-const WINDOW: Duration = Duration::from_secs(4);
+const WINDOW: Duration = Duration::from_secs(2);
 const WINDOWS: usize = 5;
 
 fn main() {
@@ -39,6 +39,8 @@ fn main() {
 struct Peer {
     process: Child,
     ports: Vec<u16>,
+    /// Kept open: what else the process has to say disturbs nobody.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Drop for Peer {
@@ -54,9 +56,9 @@ fn workspace() -> PathBuf {
 
 fn start(command: &mut Command, port_count: usize) -> Peer {
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let ports = lines.take(port_count).map(|line| line.unwrap().parse().unwrap()).collect();
-    Peer { process, ports }
+    let mut said = BufReader::new(process.stdout.take().unwrap());
+    let ports = said.by_ref().lines().take(port_count).map(|line| line.unwrap().parse().unwrap()).collect();
+    Peer { process, ports, _said: said }
 }
 
 fn libmodbus(dir: &Path) -> Peer {

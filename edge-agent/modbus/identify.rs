@@ -127,7 +127,11 @@ async fn objects(line: &mut Line, device: &Device) -> Result<Vec<(u8, String)>, 
         let request = ReadRequest::Identification { level, object };
         let said: IdentityObjects = match line.read(device.unit_id, &request, device.timeout).await {
             Ok(Answer::Identity(said)) => said,
-            Ok(_) | Err(ReadTrouble::Exception(_)) => break,
+            Ok(_) | Err(ReadTrouble::Exception(_)) => {
+                // Some servers that do not know the function leave the rest of the request unread, and take it for the next one.
+                line.renew();
+                break;
+            }
             Err(trouble) => return Err(trouble),
         };
         objects.extend(said.objects);

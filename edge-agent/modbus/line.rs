@@ -32,6 +32,13 @@ impl Line {
         self.loss_count
     }
 
+    /// Has the next request begin a connection of its own, if that means anything here.
+    pub fn renew(&mut self) {
+        if !self.address.rtu_frames() {
+            self.connection = None;
+        }
+    }
+
     pub async fn read(&mut self, unit_id: u8, request: &ReadRequest, limit: Duration) -> Result<Answer, ReadTrouble> {
         let kept = self.connection.is_some();
         let answer = self.ask(unit_id, request, limit).await;

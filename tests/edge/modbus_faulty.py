@@ -15,6 +15,7 @@ import time
 framing = sys.argv[1]
 port = int(sys.argv[2])
 behaviours = dict((int(unit), how) for unit, how in (argument.split("=") for argument in sys.argv[3:]))
+deaf = set()
 asked_count = {unit: 0 for unit in behaviours}
 
 
@@ -60,10 +61,14 @@ async def answer(transaction, unit, pdu, how, writer):
     good = wrap(transaction, unit, values(unit, function, address, quantity) if function != 43 else bytes([0xAB, 1]))
     exception = lambda code: wrap(transaction, unit, bytes([function | 0x80, int(code)]))
     if function == 43 and how != "mute43":
+        # It does not know the function, leaves half of the request unread, and takes that for the next one.
+        deaf.update({writer} if how == "deaf43" else {})
         return good
+    if writer in deaf:
+        return None
     asked_count[unit] += 1
     match how:
-        case "good" | "mute43":
+        case "good" | "mute43" | "deaf43":
             return good if function != 43 else None
         case "silent":
             return None
@@ -71,8 +76,8 @@ async def answer(transaction, unit, pdu, how, writer):
             await asyncio.sleep(int(detail) / 1000)
             return good
         case "late":
-            # Each third answer comes late, and all others wait for it: a machine answers in order.
-            if asked_count[unit] % 3 == 0:
+            # Each fifth answer comes late, and all others wait for it: a machine answers in order.
+            if asked_count[unit] % 5 == 0:
                 await asyncio.sleep(int(detail) / 1000)
             return good
         case "garbage":

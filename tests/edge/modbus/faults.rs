@@ -178,7 +178,7 @@ async fn one_illegal_address_costs_its_own_point_only_and_is_not_asked_for_again
     assert_eq!(polling.states.snapshot()["SN"].refused_points, ["p2".into(), "p101".into()]);
 }
 
-/// Each third answer comes after its request has been given up, and would fit the request that follows.
+/// Each fifth answer comes after its request has been given up, and would fit the request that follows.
 async fn late_answers(framing: &str, scheme: &str) {
     let peer = Peer::start("modbus_faulty.py", &[framing, "0", "1=good", "2=late:330"]);
     let address = format!("{scheme}://127.0.0.1:{}", peer.port());
@@ -186,7 +186,7 @@ async fn late_answers(framing: &str, scheme: &str) {
     let entries = polling.collect(Duration::from_secs(8)).await;
     entries["late"].iter().for_each(|entry| holds_what_the_machine_holds(2, entry));
     entries["good"].iter().for_each(|entry| holds_what_the_machine_holds(1, entry));
-    assert!(entries["late"].iter().filter(|entry| entry.quality == Quality::Normal).count() > 3);
+    assert!(entries["late"].iter().filter(|entry| entry.quality == Quality::Normal).count() > 0);
     // A whole poll takes two requests: answers did come late.
     let asked_count = peer.requests().iter().filter(|request| request.0 == 2).count();
     assert!(asked_count > 2 * entries["late"].len() + 4, "{asked_count}");
@@ -240,6 +240,16 @@ async fn a_machine_that_is_silent_about_itself_is_read_all_the_same_and_not_aske
         let who: Vec<u8> = peer.requests().iter().filter(|request| request.1 == 43).map(|request| request.0).collect();
         assert_eq!(who, [1, 2], "{framing}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_stumbles_over_the_question_who_it_is_loses_no_poll() {
+    let peer = Peer::start("modbus_faulty.py", &["tcp", "0", "2=deaf43"]);
+    let address = format!("tcp://127.0.0.1:{}", peer.port());
+    let device = device("SN", 2).replace("gap_max", "retries = 0\ngap_max");
+    let mut polling = polling(&address, &device, BusSettings::default());
+    let entries = polling.collect(Duration::from_secs(2)).await;
+    assert!(entries["SN"].len() >= 4 && entries["SN"].iter().all(|entry| entry.quality == Quality::Normal), "{entries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

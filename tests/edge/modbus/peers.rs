@@ -75,7 +75,9 @@ pub struct Polling {
 
 /// Polls the devices of a configuration, all at one address.
 pub fn polling(address: &str, devices: &str, settings: BusSettings) -> Polling {
-    let text = format!("[gateway]\nid = \"g\"\ntoken = \"t\"\n[spool]\ndir = \"d\"\n{devices}").replace("ADDRESS", address);
+    // The settings are given beside; the configuration wants to see that there are some.
+    let bus = if address.starts_with("tls") { "[[bus]]\naddress = \"ADDRESS\"\nca_file = \"ca.pem\"\n" } else { "" };
+    let text = format!("[gateway]\nid = \"g\"\ntoken = \"t\"\n[spool]\ndir = \"d\"\n{bus}{devices}").replace("ADDRESS", address);
     let devices = Config::read(&text, []).unwrap_or_else(|error| panic!("{error}")).devices;
     let (sender, items) = mpsc::channel(1024);
     let states = DeviceStates::default();
