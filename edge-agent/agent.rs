@@ -1,6 +1,6 @@
 //! Puts the parts together: pollers fill, the reporter builds and spools, the uplink delivers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,25 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
+use crate::beside::Beside;
 use crate::bus::Address;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::Device;
 use crate::key::{FileKey, KeyError, Signer};
 use crate::modbus::{self, DeviceStates};
-use crate::report::{Builder, ClockState, EventKind, Item};
+use crate::report::{Builder, Built, ClockState, EventKind, Item};
 use crate::shared::SharedSpool;
 use crate::spool::{DroppedRange, ReportKey, Spool};
+use crate::status::Sources;
+use crate::tail::{LogMark, LogMarks};
 use crate::uplink::Uplink;
 use crate::uplink_state::SharedUplinkState;
+use crate::usage::{Batch, REPORT_ENTRIES_MAX, UsageCounts};
 use crate::watchdog::Watchdog;
 
 const ITEMS_WAITING_MAX: usize = 1024;
+const USAGE_WAITING_MAX: usize = 8;
 /// Flash wears by writing: whatever is due within this time is written and synced together.
 const SPOOL_EVERY: Duration = Duration::from_secs(1);
 const SPOOL_CLOCK_EVERY: Duration = Duration::from_secs(5);
@@ -64,7 +69,7 @@ pub async fn run_watched(
         let settings = config.bus(&address);
         pollers.spawn(modbus::poll(address, settings, devices, clock.clone(), states.clone(), sender.clone()));
     }
-    report_items(config, clock, items, watchdog, shutdown).await
+    report_items(config, clock, items, states, watchdog, shutdown).await
 }
 
 /// Reports the items that are given until `shutdown` completes; whatever was sent before it is spooled.
@@ -74,31 +79,28 @@ pub async fn run_with_items(
     items: mpsc::Receiver<Item>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    report_items(config, clock, items, Watchdog::default(), shutdown).await
+    report_items(config, clock, items, DeviceStates::default(), Watchdog::default(), shutdown).await
 }
 
 async fn report_items(
     config: Config,
     clock: Arc<dyn Clock>,
     mut items: mpsc::Receiver<Item>,
+    devices: DeviceStates,
     watchdog: Watchdog,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::open(&config, clock).await?;
+    let uplink_state = SharedUplinkState::default();
+    let sources = reporter.sources(&config, devices, uplink_state.clone());
+    let mut beside = Beside::start(&config, sources, &reporter.log_marks);
     let (finish, finishing) = watch::channel(false);
     let mut uplink = JoinSet::new();
     let mut heartbeat = watchdog.heartbeat();
     let pulse = heartbeat.pulse("reporter");
     uplink.spawn(
-        Uplink::new(
-            config.gateway,
-            config.broker,
-            config.delivery,
-            reporter.spool.clone(),
-            reporter.clock.clone(),
-            SharedUplinkState::default(),
-        )
-        .run(finishing, heartbeat.pulse("uplink")),
+        Uplink::new(config.gateway, config.broker, config.delivery, reporter.spool.clone(), reporter.clock.clone(), uplink_state)
+            .run(finishing, heartbeat.pulse("uplink")),
     );
     watchdog.ready();
     let mut watching = JoinSet::new();
@@ -114,6 +116,7 @@ async fn report_items(
                 Some(item) => reporter.builder.push(item),
                 None => open = false,
             },
+            Some(batch) = beside.batches.recv(), if reporter.takes_usage() => reporter.take_usage(batch),
             () = sleep_until(reporter.wakes_at()) => reporter.wake().await,
             () = pulse.due() => {}
             () = &mut shutdown => break,
@@ -123,6 +126,10 @@ async fn report_items(
     items.close();
     while let Some(item) = items.recv().await {
         reporter.builder.push(item);
+    }
+    beside.batches.close();
+    while let Some(batch) = beside.batches.recv().await {
+        reporter.take_usage(batch);
     }
     let spooled = reporter.stop().await;
     finish.send_replace(true);
@@ -147,6 +154,16 @@ fn now_ms(clock: &dyn Clock) -> u64 {
     u64::try_from(clock.now().timestamp_millis()).unwrap_or(0)
 }
 
+/// Writes down which places in logs are reached with which of the reports that come next.
+fn intend(log_marks: &LogMarks, spool: &Spool, marks: Vec<(usize, LogMark)>) -> io::Result<()> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let next = spool.next_position();
+    let marks: Vec<_> = marks.into_iter().map(|(index, mark)| (next + index as u64, mark)).collect();
+    log_marks.intend(next, &marks)
+}
+
 struct Reporter {
     builder: Builder,
     signer: Option<Box<dyn Signer>>,
@@ -160,6 +177,11 @@ struct Reporter {
     backoff: Backoff,
     /// Built, and not yet in the spool. A report is never built twice.
     unspooled: Vec<(ReportKey, Vec<u8>)>,
+    /// Usage that waits for its reports.
+    usage: VecDeque<Batch>,
+    /// Usage in `unspooled`, each with the place of its last report there.
+    spooling: Vec<(usize, Batch)>,
+    log_marks: LogMarks,
     /// Dropped ranges that stand as events in the builder or in `unspooled`.
     dropped: Vec<DroppedRange>,
 }
@@ -198,18 +220,53 @@ impl Reporter {
             builder,
             signer,
             clock,
-            spool: SharedSpool::new(spool),
             every: config.report.every,
             due: now + config.report.every.min(FIRST_REPORT),
             spool_at: now,
             backoff: Backoff::new(SPOOL_EVERY, Duration::from_secs(60)),
             unspooled: Vec::new(),
+            usage: VecDeque::new(),
+            spooling: Vec::new(),
+            // Before anything is spooled: the spool says which places in logs were reached.
+            log_marks: LogMarks::open(&config.spool.dir, spool.next_position()),
+            spool: SharedSpool::new(spool),
             dropped: Vec::new(),
         })
     }
 
+    /// What the status is gathered from.
+    fn sources(&self, config: &Config, devices: DeviceStates, uplink: SharedUplinkState) -> Sources {
+        Sources {
+            gateway: config.gateway.id.clone(),
+            boot: self.builder.boot().to_string(),
+            started_at: self.clock.now(),
+            clock: self.clock.clone(),
+            spool: self.spool.clone(),
+            uplink,
+            devices,
+            usage: UsageCounts::default(),
+            usage_configured: config.usage.pseudonyms.is_some(),
+            logs: config.usage.logs.iter().map(|log| log.file.display().to_string()).collect(),
+        }
+    }
+
+    /// While the spool takes nothing, usage stays with those who have it.
+    fn takes_usage(&self) -> bool {
+        self.unspooled.is_empty() && self.usage.len() < USAGE_WAITING_MAX
+    }
+
+    fn take_usage(&mut self, batch: Batch) {
+        if batch.claim() {
+            self.usage.push_back(batch);
+        }
+    }
+
     fn wakes_at(&self) -> Instant {
-        if self.builder.full() || !self.unspooled.is_empty() { self.spool_at } else { self.due.max(self.spool_at) }
+        if self.builder.full() || !self.unspooled.is_empty() || !self.usage.is_empty() {
+            self.spool_at
+        } else {
+            self.due.max(self.spool_at)
+        }
     }
 
     /// Spools what is due. A failure is said, and the same reports are tried again later.
@@ -244,10 +301,12 @@ impl Reporter {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.unspooled);
+        let log_marks = self.log_marks.clone();
+        let marks = self.spooling.iter().filter_map(|(index, usage)| Some((*index, usage.mark.clone()?))).collect();
         let (batch, spooled) = self
             .spool
             .with(move |spool| {
-                let spooled = spool.append_all(&batch);
+                let spooled = intend(&log_marks, spool, marks).and_then(|()| spool.append_all(&batch));
                 Ok((batch, spooled))
             })
             .await?;
@@ -255,6 +314,7 @@ impl Reporter {
             self.unspooled = batch;
             return Err(error);
         }
+        self.spooling.drain(..).for_each(|(_, usage)| usage.say_spooled());
         self.spool.fill_notify();
         if !self.dropped.is_empty() && !self.builder.events_waiting() {
             let said = std::mem::take(&mut self.dropped);
@@ -277,13 +337,36 @@ impl Reporter {
         let clock = ClockState { now, synchronised: self.clock.synchronised(), monotonic_ms: self.clock.monotonic_ms() };
         while all || self.builder.full() {
             let Some(built) = self.builder.build(clock)? else { break };
-            let body = match &self.signer {
-                Some(signer) => signer.seal(&built.body).map_err(io::Error::other)?,
-                None => built.body.clone(),
-            };
-            self.builder.taken(&built);
-            self.unspooled.push((built.key, body));
+            self.sealed(built)?;
         }
+        while let Some(mut batch) = self.usage.pop_front() {
+            if let Err(error) = self.build_usage(clock, &mut batch) {
+                self.usage.push_front(batch);
+                return Err(error);
+            }
+            self.spooling.push((self.unspooled.len().saturating_sub(1), batch));
+        }
+        Ok(())
+    }
+
+    /// What stands in a report is no longer in the batch.
+    fn build_usage(&mut self, clock: ClockState, batch: &mut Batch) -> io::Result<()> {
+        while !batch.entries.is_empty() {
+            let count = batch.entries.len().min(REPORT_ENTRIES_MAX);
+            let built = self.builder.build_usage(clock, &batch.entries[..count])?;
+            self.sealed(built)?;
+            batch.entries.drain(..count);
+        }
+        Ok(())
+    }
+
+    fn sealed(&mut self, built: Built) -> io::Result<()> {
+        let body = match &self.signer {
+            Some(signer) => signer.seal(&built.body).map_err(io::Error::other)?,
+            None => built.body.clone(),
+        };
+        self.builder.taken(&built);
+        self.unspooled.push((built.key, body));
         Ok(())
     }
 }

@@ -11,11 +11,13 @@ use crate::broker::{self, Broker, DeliveryConfig};
 use crate::bus::{self, Address, BusSettings};
 use crate::device::{self, Device};
 use crate::fault::{Fault, FaultCode};
+use crate::local::{self, LocalConfig};
 use crate::spool::SpoolBounds;
 use crate::table::Reader;
+use crate::usage::{self, UsageConfig};
 
 const ENVIRONMENT_PREFIX: &str = "SHANGYUN__";
-const SECTIONS: [&str; 5] = ["gateway", "broker", "delivery", "spool", "report"];
+const SECTIONS: [&str; 7] = ["gateway", "broker", "delivery", "spool", "report", "local", "usage"];
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     pub spool: SpoolConfig,
     pub report: ReportConfig,
+    pub local: LocalConfig,
+    pub usage: UsageConfig,
     /// Settings of buses that the configuration names; others have the defaults.
     pub buses: BTreeMap<Address, BusSettings>,
     pub devices: Vec<Device>,
@@ -136,7 +140,7 @@ fn override_from(table: &mut TomlTable, environment: impl IntoIterator<Item = (S
 
 fn read_root(table: TomlTable, faults: &mut Vec<Fault>) -> Config {
     let mut root = Reader::new("", table, faults);
-    let [gateway, broker, delivery, spool, report] = SECTIONS.map(|section| root.section(section).unwrap_or_default());
+    let [gateway, broker, delivery, spool, report, local, usage] = SECTIONS.map(|section| root.section(section).unwrap_or_default());
     let bus_tables = root.list("bus");
     let device_tables = root.list("device");
     root.finish();
@@ -147,6 +151,8 @@ fn read_root(table: TomlTable, faults: &mut Vec<Fault>) -> Config {
         delivery: broker::read_delivery(Reader::new("delivery", delivery, faults)),
         spool: read_spool(Reader::new("spool", spool, faults)),
         report: read_report(Reader::new("report", report, faults)),
+        local: local::read(Reader::new("local", local, faults)),
+        usage: usage::read(usage, faults),
         devices: device_tables.into_iter().enumerate().filter_map(|(i, table)| device::read(i, table, faults)).collect(),
         buses: BTreeMap::new(),
     };

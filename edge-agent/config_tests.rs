@@ -65,7 +65,7 @@ fn all_faults_are_found_at_once_and_say_what_to_do() {
         "#,
     );
     for expected in [
-        "colour: this key is not known; known here: broker, bus, delivery, device, gateway, report, spool",
+        "colour: this key is not known; known here: broker, bus, delivery, device, gateway, local, report, spool, usage",
         "gateway.id: `gw 1` must have",
         "gateway.token: is missing; set token",
         "gateway.enterprise: is not a unified social credit code",

@@ -53,6 +53,8 @@ fault_codes! {
     BusTwice = "bus_twice",
     PatternInvalid = "pattern_invalid",
     ListenNotLoopback = "listen_not_loopback",
+    /// The same log is followed twice.
+    LogTwice = "log_twice",
     /// What `check` finds beyond the configuration.
     KeyFileOpen = "key_file_open",
     KeyFileInvalid = "key_file_invalid",

@@ -7,6 +7,7 @@
 
 mod agent;
 mod backoff;
+mod beside;
 pub mod broker;
 pub mod bus;
 pub mod check;
@@ -19,6 +20,7 @@ pub mod enrol;
 pub mod fault;
 pub mod identity;
 pub mod key;
+mod local;
 pub mod modbus;
 mod pace;
 mod place;
@@ -42,11 +44,14 @@ mod spool_refused;
 #[cfg(test)]
 mod spool_sample;
 mod spool_scan;
+pub mod status;
 mod table;
+mod tail;
 pub mod template;
 pub mod trouble;
 mod uplink;
 pub mod uplink_state;
+pub mod usage;
 pub mod watchdog;
 
 pub use agent::{RunError, run, run_watched, run_with_items};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use edge::check::CheckArgs;
 use edge::enrol::EnrolArgs;
+use edge::status::command::StatusArgs;
 use edge::{Config, RunError, SystemClock, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -33,6 +34,8 @@ enum Command {
     Enrol(EnrolArgs),
     /// Serve simulated machines over Modbus, for a dry run
     Simulate(edge::simulate::Args),
+    /// Show how the agent that runs here is doing: devices, broker, spool, what the service counts
+    Status(StatusArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Check(args) => return edge::check::run(&args),
         Command::Enrol(args) => return edge::enrol::run(&args),
         Command::Simulate(args) => return edge::simulate::run(&args),
+        Command::Status(args) => return edge::status::command::run(&args),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_env_filter(filter).init();

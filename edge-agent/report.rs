@@ -248,6 +248,13 @@ impl Builder {
         }
     }
 
+    /// A report of these entries alone, so that they are spooled together or not at all.
+    pub(crate) fn build_usage(&self, clock: ClockState, entries: &[UsageEntry]) -> Result<Built, serde_json::Error> {
+        let body = self.write(clock, &[], &[], entries)?;
+        let key = ReportKey { boot: self.boot.clone(), seq: self.seq };
+        Ok(Built { key, body, entry_count: 0, usage_count: 0, event_count: 0 })
+    }
+
     /// The report is in the spool: its number is used up and its contents are gone from here.
     pub fn taken(&mut self, built: &Built) {
         self.seq += 1;
@@ -263,6 +270,13 @@ impl Builder {
         usage_count: usize,
         event_count: usize,
     ) -> Result<Vec<u8>, serde_json::Error> {
+        self.entries.make_contiguous();
+        self.usage.make_contiguous();
+        let (entries, usage) = (self.entries.as_slices().0, self.usage.as_slices().0);
+        self.write(clock, &self.events[..event_count], &entries[..entry_count], &usage[..usage_count])
+    }
+
+    fn write(&self, clock: ClockState, events: &[Event], devices: &[Entry], usage: &[UsageEntry]) -> Result<Vec<u8>, serde_json::Error> {
         let report = Report {
             v: 1,
             id: format!("r-{:06}", self.seq),
@@ -271,9 +285,9 @@ impl Builder {
             enterprise: self.enterprise.as_deref(),
             sent_at: clock.now,
             clock,
-            events: &self.events[..event_count],
-            devices: &self.entries.make_contiguous()[..entry_count],
-            usage: &self.usage.make_contiguous()[..usage_count],
+            events,
+            devices,
+            usage,
         };
         serde_json::to_vec(&report)
     }

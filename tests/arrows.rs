@@ -43,7 +43,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("calamine", &["sheets"]),
     ("zip", &["sheets"]),
     ("csv", &["sheets"]),
-    ("encoding_rs", &["sheets"]),
+    ("encoding_rs", &["sheets", "edge"]),
     ("rust_xlsxwriter", &["sheets"]),
     ("sqlx", &["store"]),
     ("influxdb2", &["store"]),

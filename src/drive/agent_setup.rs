@@ -37,6 +37,8 @@ pub fn agent_config(setup: &AgentSetup) -> String {
         let _ = writeln!(out, "enterprise = {}", quoted(enterprise));
     }
     let _ = writeln!(out, "\n[broker]\nurl = {}\n\n[spool]\ndir = {}", quoted(&setup.broker_url), quoted(&setup.spool_dir));
+    // Several agents run on one machine, and nobody looks at their pages.
+    let _ = writeln!(out, "\n[local]\nlisten = \"\"");
     let _ = writeln!(out, "\n[report]\nevery_s = {:?}", setup.report_every_s);
     for device in &setup.devices {
         let _ = writeln!(out, "\n[[device]]\nname = {}\naddress = \"tcp://{}\"", quoted(&device.name), device.address);

@@ -1,0 +1,45 @@
+//! What runs beside the reporter: the listener on loopback and the logs that are followed, both with usage for it.
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::local::{self, Local};
+use crate::status::Sources;
+use crate::tail::{self, LogMarks, Tails};
+use crate::usage::Batch;
+
+/// Whoever has more waits.
+const BATCHES_WAITING_MAX: usize = 4;
+
+pub(crate) struct Beside {
+    /// Usage that waits to be spooled.
+    pub batches: mpsc::Receiver<Batch>,
+    /// Dropping it ends them.
+    _tasks: JoinSet<()>,
+}
+
+impl Beside {
+    pub fn start(config: &Config, sources: Sources, marks: &LogMarks) -> Beside {
+        let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+        let mut tasks = JoinSet::new();
+        if let Some(pseudonyms) = &config.usage.pseudonyms {
+            let tails = Tails {
+                pseudonyms: pseudonyms.clone(),
+                product: config.usage.product.clone(),
+                marks: marks.clone(),
+                batches: sender.clone(),
+                counts: sources.usage.clone(),
+                clock: sources.clock.clone(),
+                every: config.report.every,
+            };
+            for log in &config.usage.logs {
+                tasks.spawn(tail::follow(tails.clone(), log.clone()));
+            }
+        }
+        if let Some(listen) = config.local.listen {
+            tasks.spawn(local::serve(listen, Local::new(config.usage.clone(), sender, sources)));
+        }
+        Beside { batches, _tasks: tasks }
+    }
+}

@@ -1,0 +1,139 @@
+//! Gathers the status from those who know its parts.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::delivery;
+use crate::modbus::{DeviceState, DeviceStates};
+use crate::shared::SharedSpool;
+use crate::spool::SpoolFigures;
+use crate::status::{BrokerState, BrokerStatus, DeviceStatus, LastError, SpoolStatus, Standing, Status, UsageStatus, trouble};
+use crate::uplink_state::{SharedUplinkState, UplinkState};
+use crate::usage::{LineOutcome, UsageCounts};
+
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub gateway: String,
+    pub boot: String,
+    pub started_at: DateTime<Utc>,
+    pub clock: Arc<dyn Clock>,
+    pub spool: SharedSpool,
+    pub uplink: SharedUplinkState,
+    pub devices: DeviceStates,
+    pub usage: UsageCounts,
+    pub usage_configured: bool,
+    pub logs: Vec<String>,
+}
+
+impl Sources {
+    pub async fn status(&self) -> Status {
+        let spool = match self.spool.with(|spool| spool.figures()).await {
+            Ok(figures) => Some(spool_status(&figures)),
+            Err(error) => {
+                tracing::warn!(%error, "the spool does not say how it is");
+                None
+            }
+        };
+        let uplink = self.uplink.read();
+        let lines_total = LineOutcome::ALL.iter().map(|(outcome, name)| ((*name).to_string(), self.usage.lines(*outcome))).collect();
+        let mut status = Status {
+            v: 1,
+            gateway: self.gateway.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            boot: self.boot.clone(),
+            at: self.clock.now(),
+            started_at: self.started_at,
+            clock_synchronised: self.clock.synchronised(),
+            standing: uplink.standing.as_ref().map(standing).unwrap_or_default(),
+            broker: broker_status(uplink),
+            spool,
+            devices: self.devices.snapshot().into_iter().map(device_status).collect(),
+            usage: UsageStatus {
+                configured: self.usage_configured,
+                logs: self.logs.clone(),
+                posted_total: self.usage.posted(),
+                lines_total,
+            },
+            troubles: Vec::new(),
+        };
+        status.troubles = trouble::troubles(&status);
+        status
+    }
+}
+
+fn spool_status(figures: &SpoolFigures) -> SpoolStatus {
+    SpoolStatus {
+        waiting: figures.waiting,
+        bytes: figures.bytes,
+        bytes_max: figures.bytes_max,
+        oldest_at: figures.oldest_at_ms.and_then(|ms| DateTime::from_timestamp_millis(i64::try_from(ms).ok()?)),
+        hours_left: figures.hours_left,
+        acknowledged_today: figures.acknowledged_today,
+        kept: figures.kept,
+        dropped: figures.dropped,
+        unreadable: figures.unreadable,
+    }
+}
+
+fn broker_status(uplink: UplinkState) -> BrokerStatus {
+    BrokerStatus {
+        state: match uplink.state {
+            delivery::State::Live => BrokerState::Live,
+            delivery::State::Backlog => BrokerState::Backlog,
+            delivery::State::Offline => BrokerState::Offline,
+        },
+        address: uplink.broker,
+        connected_since: uplink.connected_since,
+        last_error: uplink.last_error.map(|error| LastError { zh: error.zh, en: error.en, at: Some(error.at) }),
+        last_acknowledged_at: uplink.last_ack_at,
+        acknowledged_total: uplink.acknowledged_total,
+        refused_total: uplink.refused_total,
+        resent_total: uplink.resent_total,
+    }
+}
+
+/// The service says one voucher at a time; a list is understood too. What is no standing is left out.
+fn standing(said: &Value) -> Vec<Standing> {
+    let one = |value: &Value| serde_json::from_value(value.clone()).ok();
+    match said {
+        Value::Array(list) => list.iter().filter_map(one).collect(),
+        value => one(value).into_iter().collect(),
+    }
+}
+
+fn device_status((name, device): (String, DeviceState)) -> DeviceStatus {
+    let said = !device.last_error_en.is_empty();
+    DeviceStatus {
+        name,
+        address: device.address.to_string(),
+        unit_id: device.unit_id,
+        last_read_at: device.last_read_at,
+        quality: device.quality.map(|quality| quality.as_str().to_string()),
+        state: device.state.map(|state| state.as_str().to_string()),
+        failing: device.failing,
+        last_error: said.then_some(LastError { zh: device.last_error_zh, en: device.last_error_en, at: device.last_error_at }),
+        read_total: device.read_count,
+        error_total: device.error_count,
+        skipped_total: device.skipped_count,
+        latency_ms: device.latency_ms,
+        refused_points: device.refused_points.iter().map(|point| point.to_string()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_standing_or_a_list_is_understood_and_nonsense_left_out() {
+        let one = json!({"voucher": "V-1", "required": 67, "connected": 41, "as_of": "2019-11-05T08:00:00+08:00", "more": 1});
+        assert_eq!(standing(&one)[0].connected, 41);
+        assert_eq!(standing(&json!([one, {"voucher": "V-2", "required": 3, "connected": 0}, {"voucher": 7}])).len(), 2);
+        assert_eq!(standing(&json!("x")), []);
+    }
+}

@@ -1,0 +1,94 @@
+use chrono::{DateTime, Utc};
+
+use super::*;
+use crate::status::{BrokerState, BrokerStatus, LastError, SpoolStatus, Standing, UsageStatus};
+
+/// A gateway of which nothing can be complained.
+pub(crate) fn well() -> Status {
+    let at: DateTime<Utc> = "2019-11-05T00:10:00Z".parse().unwrap();
+    let device = |name: &str| DeviceStatus {
+        name: name.into(),
+        address: "tcp://10.0.0.5:502".into(),
+        unit_id: 1,
+        last_read_at: Some(at - chrono::Duration::seconds(3)),
+        quality: Some("N".into()),
+        state: Some("running".into()),
+        failing: false,
+        last_error: None,
+        read_total: 60,
+        error_total: 0,
+        skipped_total: 0,
+        latency_ms: Some(12),
+        refused_points: Vec::new(),
+    };
+    Status {
+        v: 1,
+        gateway: "gw-1".into(),
+        version: "0.1.0".into(),
+        boot: "b7".into(),
+        at,
+        started_at: at - chrono::Duration::minutes(10),
+        clock_synchronised: Some(true),
+        broker: BrokerStatus {
+            state: BrokerState::Live,
+            address: Some("mqtt://10.0.0.1:1883".into()),
+            connected_since: Some(at - chrono::Duration::minutes(9)),
+            last_error: None,
+            last_acknowledged_at: Some(at),
+            acknowledged_total: 10,
+            refused_total: 0,
+            resent_total: 0,
+        },
+        spool: Some(SpoolStatus {
+            waiting: 0,
+            bytes: 1_572_864,
+            bytes_max: 268_435_456,
+            oldest_at: None,
+            hours_left: Some(96.4),
+            acknowledged_today: 10,
+            kept: 10,
+            dropped: 0,
+            unreadable: 0,
+        }),
+        standing: vec![Standing { voucher: "V-1".into(), required: 67, connected: 41, as_of: Some(at - chrono::Duration::minutes(10)) }],
+        devices: vec![device("SN-0001"), device("注塑机-2")],
+        usage: UsageStatus::default(),
+        troubles: Vec::new(),
+    }
+}
+
+#[test]
+fn columns_stand_straight_under_chinese_and_latin_names() {
+    let mut status = well();
+    status.devices[1].failing = true;
+    status.devices[1].quality = Some("B".into());
+    status.devices[1].last_read_at = None;
+    status.devices[1].last_error = Some(LastError { zh: "没有应答".into(), en: "no answer".into(), at: None });
+    let table = table(&status);
+    let rows: Vec<&str> = table.lines().skip_while(|line| !line.starts_with("设备 device")).take(3).collect();
+    let column = |row: &str, text: &str| row.split_once(text).unwrap_or_else(|| panic!("{text} in {table}")).0.width();
+    assert_eq!(column(rows[0], "质量"), column(rows[1], "N 正常"));
+    assert_eq!(column(rows[0], "质量"), column(rows[2], "B 通信故障"));
+    assert_eq!(column(rows[0], "错误"), column(rows[2], "没有应答 / no answer"));
+    assert_eq!(column(rows[0], "最近"), column(rows[2], "—"));
+}
+
+#[test]
+fn the_figures_that_a_technician_asks_for_are_there() {
+    let table = table(&well());
+    for expected in [
+        "gw-1",
+        "0.1.0",
+        "已同步 synchronised",
+        "在线 live  mqtt://10.0.0.1:1883  自 since 2019-11-05 08:01:00",
+        "0  1.5 MiB / 256.0 MiB",
+        "96 h",
+        "41/67 台  V-1  截至 as of 2019-11-05 08:00:00",
+        "2019-11-05 08:09:57 (3 s ago)",
+        "一切正常",
+    ] {
+        assert!(table.contains(expected), "{expected}\n{table}");
+    }
+    let labels: Vec<usize> = table.lines().take(9).map(|line| line.width() - line.trim_start().width()).collect();
+    assert!(labels.iter().all(|indent| *indent == 0));
+}

@@ -1,0 +1,139 @@
+//! What is wrong, in words that say what to do; a closed list.
+
+use chrono::Duration;
+use serde::{Deserialize, Serialize};
+
+use crate::status::{BrokerState, Status};
+
+/// Less than this is no night without a technician.
+const HOURS_LEFT_MIN: f64 = 12.0;
+/// Connecting takes a moment.
+const CONNECT_S: i64 = 30;
+/// A service that takes reports acknowledges within seconds.
+const UNACKNOWLEDGED_MIN: i64 = 15;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Scripts may rely on it.
+    pub code: String,
+    /// A device, a broker, …; may be empty.
+    pub place: String,
+    pub zh: String,
+    pub en: String,
+}
+
+impl Trouble {
+    fn new(code: &str, place: &str, zh: impl Into<String>, en: impl Into<String>) -> Trouble {
+        Trouble { code: code.into(), place: place.into(), zh: zh.into(), en: en.into() }
+    }
+}
+
+/// In the order in which a technician would look.
+pub(super) fn troubles(status: &Status) -> Vec<Trouble> {
+    let mut out = Vec::new();
+    broker(status, &mut out);
+    spool(status, &mut out);
+    if status.clock_synchronised == Some(false) {
+        out.push(Trouble::new(
+            "clock_unsynchronised",
+            "",
+            "时钟未与时间服务器同步；时间偏差大的数据不计入，请检查 NTP",
+            "the clock follows no time server; readings with a wrong time do not count, check NTP",
+        ));
+    }
+    for device in &status.devices {
+        if device.failing {
+            let (zh, en) = match &device.last_error {
+                Some(error) => (error.zh.clone(), error.en.clone()),
+                None => ("读不到数据".to_string(), "gives no readings".to_string()),
+            };
+            out.push(Trouble::new("device_failing", &device.name, zh, en));
+        } else if !device.refused_points.is_empty() {
+            let points = device.refused_points.join(", ");
+            out.push(Trouble::new(
+                "points_refused",
+                &device.name,
+                format!("设备不提供这些采集点：{points}；请核对地址"),
+                format!("the machine refuses these points: {points}; check their addresses"),
+            ));
+        }
+    }
+    out
+}
+
+fn broker(status: &Status, out: &mut Vec<Trouble>) {
+    let broker = &status.broker;
+    let place = broker.address.as_deref().unwrap_or_default();
+    let connecting = broker.last_error.is_none() && status.at - status.started_at < Duration::seconds(CONNECT_S);
+    if broker.state == BrokerState::Offline && !connecting {
+        let (zh, en) = broker.last_error.as_ref().map(|error| (error.zh.as_str(), error.en.as_str())).unwrap_or_default();
+        out.push(Trouble::new(
+            "broker_offline",
+            place,
+            format!("未连上监测平台，数据暂存在本机，恢复后补传。{zh}"),
+            format!("not connected; reports wait on this gateway and follow later. {en}"),
+        ));
+    }
+    let since = broker.last_acknowledged_at.max(broker.connected_since);
+    let waits = status.spool.as_ref().is_some_and(|spool| spool.waiting > 0);
+    let long = since.is_some_and(|since| status.at - since >= Duration::minutes(UNACKNOWLEDGED_MIN));
+    if broker.state != BrokerState::Offline && waits && long {
+        out.push(Trouble::new(
+            "reports_unacknowledged",
+            place,
+            format!("已连接，但 {UNACKNOWLEDGED_MIN} 分钟以上没有报告得到确认；请联系平台管理员"),
+            format!("connected, and no report was acknowledged for {UNACKNOWLEDGED_MIN} min; ask the service's administrator"),
+        ));
+    }
+    if broker.refused_total > 0 {
+        let count = broker.refused_total;
+        out.push(Trouble::new(
+            "reports_refused",
+            place,
+            format!("平台拒收了 {count} 份报告，内容与原因在暂存目录的 refused/ 下"),
+            format!("the service refused {count} reports; they and the reasons are in refused/ below spool.dir"),
+        ));
+    }
+}
+
+fn spool(status: &Status, out: &mut Vec<Trouble>) {
+    let Some(spool) = &status.spool else {
+        out.push(Trouble::new(
+            "spool_unreadable",
+            "spool.dir",
+            "暂存目录读写失败；请检查磁盘",
+            "the spool's disk gives errors; check the disk",
+        ));
+        return;
+    };
+    if let Some(hours_left) = spool.hours_left.filter(|hours| *hours < HOURS_LEFT_MIN) {
+        out.push(Trouble::new(
+            "spool_nearly_full",
+            "spool.bytes_max",
+            format!("暂存空间只够断网 {hours_left:.1} 小时；请恢复连接或加大 spool.bytes_max"),
+            format!("there is room for {hours_left:.1} h without a connection; restore it or enlarge spool.bytes_max"),
+        ));
+    }
+    if spool.dropped > 0 {
+        let count = spool.dropped;
+        out.push(Trouble::new(
+            "reports_dropped",
+            "spool.bytes_max",
+            format!("暂存已满或超期，启动以来丢弃了最旧的 {count} 份报告（已向平台申报）"),
+            format!("{count} reports, the oldest, were dropped since the start because the spool was full or they were too old; the service is told"),
+        ));
+    }
+    if spool.unreadable > 0 {
+        let count = spool.unreadable;
+        out.push(Trouble::new(
+            "reports_unreadable",
+            "spool.dir",
+            format!("磁盘损坏，{count} 份报告无法读出（已向平台申报）；请检查磁盘"),
+            format!("{count} reports cannot be read because the disk is damaged; the service is told; check the disk"),
+        ));
+    }
+}
+
+#[cfg(test)]
+#[path = "trouble_tests.rs"]
+mod tests;

@@ -1,0 +1,58 @@
+use super::*;
+use crate::status::{LastError, SpoolStatus, well};
+
+fn codes(change: impl FnOnce(&mut Status)) -> Vec<String> {
+    let mut status = well();
+    change(&mut status);
+    troubles(&status).into_iter().map(|trouble| trouble.code).collect()
+}
+
+fn spool(change: impl FnOnce(&mut SpoolStatus)) -> Vec<String> {
+    codes(|status| change(status.spool.as_mut().unwrap()))
+}
+
+#[test]
+fn nothing_is_wrong_where_all_is_well() {
+    assert_eq!(codes(|_| {}), [""; 0]);
+    assert_eq!(codes(|status| status.broker.state = BrokerState::Backlog), [""; 0]);
+    assert_eq!(codes(|status| status.clock_synchronised = None), [""; 0]);
+    assert_eq!(spool(|spool| spool.hours_left = None), [""; 0]);
+    let silent = |waiting: u64| {
+        codes(|status| {
+            let long_ago = status.at - Duration::minutes(UNACKNOWLEDGED_MIN);
+            (status.broker.connected_since, status.broker.last_acknowledged_at) = (Some(long_ago), Some(long_ago));
+            status.spool.as_mut().unwrap().waiting = waiting;
+        })
+    };
+    assert_eq!(silent(0), [""; 0], "nothing waits");
+    assert_eq!(silent(1), ["reports_unacknowledged"]);
+}
+
+#[test]
+fn each_trouble_is_named() {
+    let error = || Some(LastError { zh: "没有应答".into(), en: "no answer".into(), at: None });
+    assert_eq!(codes(|status| status.broker.state = BrokerState::Offline), ["broker_offline"]);
+    assert_eq!(codes(|status| status.broker.refused_total = 1), ["reports_refused"]);
+    assert_eq!(codes(|status| status.spool = None), ["spool_unreadable"]);
+    assert_eq!(spool(|spool| spool.hours_left = Some(11.9)), ["spool_nearly_full"]);
+    assert_eq!(spool(|spool| spool.dropped = 1), ["reports_dropped"]);
+    assert_eq!(spool(|spool| spool.unreadable = 1), ["reports_unreadable"]);
+    assert_eq!(codes(|status| status.clock_synchronised = Some(false)), ["clock_unsynchronised"]);
+    assert_eq!(codes(|status| (status.devices[0].failing, status.devices[0].last_error) = (true, error())), ["device_failing"]);
+    assert_eq!(codes(|status| status.devices[0].last_error = error()), [""; 0], "that is over");
+    assert_eq!(codes(|status| status.devices[0].refused_points = vec!["功率_kw".into()]), ["points_refused"]);
+}
+
+#[test]
+fn connecting_is_no_trouble_until_it_takes_long_or_fails() {
+    let offline = |status: &mut Status| {
+        status.broker.state = BrokerState::Offline;
+        status.started_at = status.at - Duration::seconds(CONNECT_S - 1);
+    };
+    assert_eq!(codes(offline), [""; 0]);
+    let failed = |status: &mut Status| {
+        offline(status);
+        status.broker.last_error = Some(LastError { zh: String::new(), en: String::new(), at: None });
+    };
+    assert_eq!(codes(failed), ["broker_offline"]);
+}
