@@ -1,5 +1,7 @@
 //! `shangyun-edge simulate`: each template's machine is read by pymodbus and by the agent's own means, and both read what it means.
 #![allow(clippy::unwrap_used)]
+// Simulated machines are read by another client than the agent's.
+#![allow(clippy::disallowed_methods)]
 
 mod support;
 
