@@ -73,7 +73,7 @@ fn answer(mut stream: TcpStream, asked: &Asked) -> Option<()> {
 fn config(site: &Site, spool: &Path, machines: Option<SocketAddr>) -> PathBuf {
     let mut text = format!(
         "[gateway]\nid = \"gw-1\"\ntoken = \"{TOKEN}\"\n[broker]\nurl = \"mqtt://{}\"\nretry_s_max = 0.2\n[delivery]\nbacklog_reports_per_s = 5000\n\
-         [spool]\ndir = \"{}\"\n[report]\nevery_s = 0.1\n",
+         [spool]\ndir = \"{}\"\n[report]\nevery_s = 0.1\n[local]\nlisten = \"\"\n",
         site.service.mqtt,
         spool.display()
     );
