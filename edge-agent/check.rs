@@ -2,21 +2,22 @@
 //!
 //! Without `--deep` nothing goes over the network or a bus; with it each broker is tried and each point is read once.
 
+mod brokers;
 mod certificates;
 mod devices;
 mod machine;
 mod show;
+mod spool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::config::Config;
-use crate::connect::try_address;
+use crate::config::{Config, Examined};
 use crate::fault::{Fault, FaultCode};
-use crate::trouble::TroubleKind;
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
@@ -65,6 +66,8 @@ pub struct PointNow {
 pub struct Findings {
     pub findings: Vec<Finding>,
     pub points: Vec<PointNow>,
+    /// What was left alone, because a fault that was found before would only show again.
+    pub untried: Vec<String>,
     /// The configuration could not be read at all.
     #[serde(skip)]
     unreadable: bool,
@@ -73,6 +76,11 @@ pub struct Findings {
 impl Findings {
     fn add(&mut self, code: FaultCode, place: impl Into<String>, zh: impl Into<String>, en: impl Into<String>) {
         self.findings.push(Fault::new(code, place, zh, en).into());
+    }
+
+    /// Whether there is a fault at a place that begins so.
+    fn fault_at(&self, place: &str) -> bool {
+        self.findings.iter().any(|finding| !finding.warning && finding.place.starts_with(place))
     }
 
     /// 0: nothing but warnings; 1: faults; 2: there is no configuration to check.
@@ -97,42 +105,26 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 
 fn find(args: &CheckArgs) -> Findings {
     let mut found = Findings::default();
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
+    let Examined { config, faults } = match Config::examine_file(&args.config) {
+        Ok(examined) => examined,
         Err(error) => {
-            found.unreadable = error.faults.iter().any(|fault| matches!(fault.code, FaultCode::ConfigUnreadable | FaultCode::ConfigSyntax));
+            found.unreadable = true;
             found.findings.extend(error.faults.into_iter().map(Finding::from));
             return found;
         }
     };
-    machine::look(&config, &mut found);
+    found.findings.extend(faults.into_iter().map(Finding::from));
+    machine::look(&config, args.deep, &mut found);
     certificates::look(&config, &mut found);
     if args.deep {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => runtime.block_on(async {
-                brokers(&config, &mut found).await;
-                devices::look(&config, &mut found).await;
+                brokers::look(&config, &mut found).await;
+                devices::look(Arc::new(config), &mut found).await;
             }),
             Err(error) => found.add(FaultCode::CheckFailed, "runtime", format!("无法开始：{error}"), format!("cannot start: {error}")),
         }
     }
     found
-}
-
-async fn brokers(config: &Config, found: &mut Findings) {
-    for address in &config.broker.addresses {
-        let Err(trouble) = try_address(&config.broker, address, &config.gateway).await else { continue };
-        // What is wrong with a file was found without the network.
-        if trouble.kind == TroubleKind::FileUnusable && found.findings.iter().any(|finding| finding.place.starts_with("broker.")) {
-            continue;
-        }
-        found.findings.push(Finding {
-            name: trouble.name(),
-            warning: false,
-            place: address.to_string(),
-            zh: trouble.zh(),
-            en: trouble.to_string(),
-        });
-    }
 }

@@ -84,8 +84,25 @@ pub struct ConfigError {
     pub faults: Vec<Fault>,
 }
 
+/// A configuration and its faults: what has one is left out, or has its default.
+pub(crate) struct Examined {
+    pub(crate) config: Config,
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Examined {
+    fn sound(self) -> Result<Config, ConfigError> {
+        if self.faults.is_empty() { Ok(self.config) } else { Err(ConfigError { faults: self.faults }) }
+    }
+}
+
 impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        Config::examine_file(path)?.sound()
+    }
+
+    /// For `check`: all that can be known of a configuration with faults.
+    pub(crate) fn examine_file(path: &Path) -> Result<Examined, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
             faults: vec![Fault::new(
                 FaultCode::ConfigUnreadable,
@@ -94,16 +111,21 @@ impl Config {
                 format!("cannot be read ({error}); name the file with --config, and check its permissions"),
             )],
         })?;
-        Config::read(&text, std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Config::examine(&text, environment)
     }
 
     /// Reads a configuration from its text and environment variables `SHANGYUN__SECTION__KEY`.
     pub fn read(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        Config::examine(text, environment)?.sound()
+    }
+
+    fn examine(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Examined, ConfigError> {
         let mut table: TomlTable = text.parse().map_err(|error: toml::de::Error| ConfigError { faults: vec![not_toml(text, &error)] })?;
         override_from(&mut table, environment);
         let mut faults = Vec::new();
         let config = read_root(table, &mut faults);
-        if faults.is_empty() { Ok(config) } else { Err(ConfigError { faults }) }
+        Ok(Examined { config, faults })
     }
 
     /// The settings of the bus at this address.

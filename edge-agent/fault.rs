@@ -32,6 +32,8 @@ fault_codes! {
     GatewayIdInvalid = "gateway_id_invalid",
     EnterpriseInvalid = "enterprise_invalid",
     TokenMissing = "token_missing",
+    /// What the packaged configuration holds until somebody fills it in.
+    PlaceholderLeft = "placeholder_left",
     FileUnreadable = "file_unreadable",
     AddressInvalid = "address_invalid",
     ReferenceInvalid = "reference_invalid",
@@ -95,7 +97,12 @@ fault_codes! {
     WordOrderDoubtful = "word_order_doubtful",
     /// The machine says another serial number than the configuration.
     SerialDiffers = "serial_differs",
+    /// The serial number is not among what the machine says of itself.
+    SerialUnconfirmed = "serial_unconfirmed",
     DeviceSlow = "device_slow",
+    AgentRunning = "agent_running",
+    /// Root may do what the agent's own user may not.
+    CheckedAsRoot = "checked_as_root",
     CheckFailed = "check_failed",
 }
 
@@ -111,7 +118,10 @@ impl FaultCode {
                 | FaultCode::ValueOutOfRange
                 | FaultCode::ValuesAllZero
                 | FaultCode::WordOrderDoubtful
+                | FaultCode::SerialUnconfirmed
                 | FaultCode::DeviceSlow
+                | FaultCode::AgentRunning
+                | FaultCode::CheckedAsRoot
         )
     }
 

@@ -26,7 +26,7 @@ pub(super) fn look(config: &Config, found: &mut Findings) {
         let chain = certificates("broker.client_cert_file", &client.cert_file, now, found);
         key("broker.client_key_file", &client.key_file, chain.as_deref(), found);
         let names = chain.as_deref().and_then(names);
-        if names.as_ref().is_some_and(|names| !names.contains(&config.gateway.id)) {
+        if !found.fault_at("gateway.id") && names.as_ref().is_some_and(|names| !names.contains(&config.gateway.id)) {
             let (id, names) = (&config.gateway.id, names.unwrap_or_default().join(", "));
             found.add(
                 FaultCode::CertificateOther,

@@ -1,40 +1,107 @@
 //! Reads each point of each device once, alone, so that a wrong address is named and not the request it was merged into.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::machine::agent_runs;
 use super::{Findings, PointNow};
 use crate::bus::Address;
 use crate::config::Config;
 use crate::device::Device;
 use crate::fault::FaultCode;
+use crate::identity::IdentityField;
 use crate::modbus::{Answer, Connection, IdentityLevel, ReadRequest, ReadTrouble};
 use crate::point::{Block, Point, Table, Value, ValueType, WordOrder};
 
 const SERIAL_OBJECT_FIRST: u8 = 0x80;
+/// A machine that always has more to say is not listened to for ever.
+const IDENTITY_ANSWERS_MAX: usize = 16;
 /// Beyond these a float is more likely read in a wrong order than true.
 const SANE: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
+/// Where a single machine most often answers.
+const UNITS_USUAL: [u8; 3] = [1, 255, 2];
 
-pub(super) async fn look(config: &Config, found: &mut Findings) {
-    let mut buses: BTreeMap<&Address, Vec<&Device>> = BTreeMap::new();
+/// Addresses are looked at side by side: a silent one does not make the technician wait for all others.
+pub(super) async fn look(config: Arc<Config>, found: &mut Findings) {
+    let mut buses: BTreeMap<&Address, Vec<(Device, Trust)>> = BTreeMap::new();
     for device in &config.devices {
-        buses.entry(&device.address).or_default().push(device);
+        match trust(device, &config.spool.dir, found) {
+            Some(trust) => buses.entry(&device.address).or_default().push((device.clone(), trust)),
+            None => found.untried.push(place(device)),
+        }
     }
-    for (address, devices) in buses {
-        let mut bus = Bus { config, address, connection: None };
-        let mut silent = Vec::new();
-        let mut answered = false;
-        for device in devices {
-            match bus.look(device, found).await {
-                Seen::Answered => answered = true,
-                Seen::Silent => silent.push(device),
-                Seen::Unreachable => break,
+    let looks: Vec<_> =
+        buses.into_iter().map(|(address, devices)| tokio::spawn(look_at(config.clone(), address.clone(), devices))).collect();
+    for look in looks {
+        match look.await {
+            Ok(seen) => {
+                found.findings.extend(seen.findings);
+                found.points.extend(seen.points);
+            }
+            Err(error) => {
+                found.add(FaultCode::CheckFailed, "device", format!("检查中断：{error}"), format!("the check broke off: {error}"))
             }
         }
-        for device in silent {
-            say_silent(device, answered, found);
+    }
+}
+
+/// How far the configuration of a device can be relied on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Whole,
+    /// Its points have faults: only whether it answers is of interest.
+    Reachability,
+}
+
+/// `None`: its faults, or those of its bus, would only show again.
+fn trust(device: &Device, spool_dir: &Path, found: &Findings) -> Option<Trust> {
+    let address = &device.address;
+    let bus_spoilt = match address {
+        Address::Rtu { port } => found.fault_at(port) || found.fault_at("bus[") || agent_runs(spool_dir),
+        Address::Tls { .. } => {
+            found.fault_at(&format!("bus ({address})")) || found.fault_at("bus[") || found.fault_at(&address.to_string())
+        }
+        Address::Tcp { .. } | Address::RtuOverTcp { .. } => false,
+    };
+    let name = format!(" ({})", device.name);
+    let mut own = found.findings.iter().filter_map(|finding| finding.place.strip_prefix("device[")?.split_once(&name)).map(|(_, key)| key);
+    if bus_spoilt || own.clone().any(|key| key.starts_with('.') && !key.starts_with(".point")) {
+        None
+    } else {
+        Some(if own.next().is_some() { Trust::Reachability } else { Trust::Whole })
+    }
+}
+
+async fn look_at(config: Arc<Config>, address: Address, devices: Vec<(Device, Trust)>) -> Findings {
+    let mut found = Findings::default();
+    let mut bus = Bus { config: &config, address: &address, connection: None };
+    let mut silent = Vec::new();
+    let mut answered = false;
+    for (device, trust) in &devices {
+        let mut of_device = Findings::default();
+        match bus.look(device, &mut of_device).await {
+            Seen::Answered => answered = true,
+            Seen::Silent => silent.push(device),
+            Seen::Unreachable => {
+                found.findings.append(&mut of_device.findings);
+                return found;
+            }
+        }
+        if *trust == Trust::Whole {
+            found.findings.append(&mut of_device.findings);
+            found.points.append(&mut of_device.points);
         }
     }
+    let others = match silent.first() {
+        Some(device) if !answered => bus.units_that_answer(device).await,
+        _ => Vec::new(),
+    };
+    for device in silent {
+        say_silent(device, answered, &others, &mut found);
+    }
+    found
 }
 
 enum Seen {
@@ -44,9 +111,16 @@ enum Seen {
     Unreachable,
 }
 
-fn say_silent(device: &Device, others_answer: bool, found: &mut Findings) {
+fn say_silent(device: &Device, configured_answer: bool, others: &[u8], found: &mut Findings) {
     let (unit_id, address) = (device.unit_id, &device.address);
-    if others_answer {
+    if let Some(other) = others.first() {
+        found.add(
+            FaultCode::UnitSilent,
+            place(device),
+            format!("{address} 上单元号 {unit_id} 没有应答，单元号 {other} 有；请核对 unit_id，多半应为 {other}"),
+            format!("at {address} unit id {unit_id} does not answer, {other} does; check unit_id, most likely it is {other}"),
+        );
+    } else if configured_answer {
         found.add(
             FaultCode::UnitSilent,
             place(device),
@@ -54,11 +128,13 @@ fn say_silent(device: &Device, others_answer: bool, found: &mut Findings) {
             format!("other units answer at {address}, unit id {unit_id} does not; check unit_id, and this device's power and wiring"),
         );
     } else {
+        let (settings_zh, settings_en) =
+            if address.rtu_frames() { ("、波特率与校验位", ", baud rate and parity") } else { ("", "") };
         found.add(
             FaultCode::DeviceSilent,
             place(device),
-            format!("{address} 单元号 {unit_id} 没有应答；请核对单元号、波特率、接线与设备电源"),
-            format!("unit id {unit_id} at {address} does not answer; check unit id, baud rate, wiring and power"),
+            format!("{address} 单元号 {unit_id} 没有应答；请核对单元号{settings_zh}、接线与设备电源"),
+            format!("unit id {unit_id} at {address} does not answer; check unit id{settings_en}, wiring and power"),
         );
     }
 }
@@ -144,23 +220,76 @@ impl Bus<'_> {
         Seen::Answered
     }
 
+    /// Of the usual unit ids, those that answer where the configured one does not.
+    async fn units_that_answer(&mut self, device: &Device) -> Vec<u8> {
+        let mut units = Vec::new();
+        for unit_id in UNITS_USUAL.into_iter().filter(|unit_id| *unit_id != device.unit_id) {
+            let asked = Device { unit_id, retries: 0, ..device.clone() };
+            let request = ReadRequest::Values { table: Table::Holding, address: 0, quantity: 1 };
+            match self.ask(&asked, &request).await {
+                Err(ReadTrouble::Exception(10 | 11)) => {}
+                Ok(_) | Err(ReadTrouble::Exception(_)) => units.push(unit_id),
+                Err(_) => {}
+            }
+        }
+        units
+    }
+
     /// What the machine itself says is its serial number, against the configuration.
     async fn identity(&mut self, device: &Device, found: &mut Findings) {
-        let Some(configured) = device.identity.serial.as_deref().filter(|_| device.identify) else { return };
-        let request = ReadRequest::Identification { level: IdentityLevel::Basic, object: 0 };
-        let Ok(Answer::Identity(identity)) = self.ask(device, &request).await else { return };
-        // Vendors put the serial number among their own objects, where they give it at all.
-        let own: Vec<&str> =
-            identity.objects.iter().filter(|(object, _)| *object >= SERIAL_OBJECT_FIRST).map(|(_, said)| said.as_str()).collect();
-        if !own.is_empty() && !own.contains(&configured) {
-            let said = own.join(", ");
+        let Some(configured) = device.identity.serial.as_deref() else { return };
+        let said = self.serial_in_registers(device).await;
+        if let Some(said) = &said
+            && said != configured
+        {
             found.add(
                 FaultCode::SerialDiffers,
                 place(device),
-                format!("设备自报“{said}”，配置的序列号是“{configured}”；请确认接的是这台设备"),
-                format!("the machine says `{said}`, the configured serial is `{configured}`; make sure that this is the machine"),
+                format!("设备自报序列号“{said}”，配置的是“{configured}”；请确认接的是这台设备"),
+                format!(
+                    "the machine says that its serial is `{said}`, the configuration `{configured}`; make sure that this is the machine"
+                ),
             );
         }
+        if said.is_some() || !device.identify {
+            return;
+        }
+        // Vendors put the serial number among their own objects, where they give it at all.
+        let own = self.vendor_objects(device).await;
+        if !own.is_empty() && !own.iter().any(|said| said.trim() == configured) {
+            let said = own.join(", ");
+            found.add(
+                FaultCode::SerialUnconfirmed,
+                place(device),
+                format!("设备自报“{said}”，其中没有配置的序列号“{configured}”；请确认接的是这台设备"),
+                format!(
+                    "the machine says `{said}` of itself, not the configured serial `{configured}`; make sure that this is the machine"
+                ),
+            );
+        }
+    }
+
+    async fn serial_in_registers(&mut self, device: &Device) -> Option<String> {
+        let point = device.identity_points.iter().find(|point| point.field == IdentityField::Serial)?;
+        let request = ReadRequest::Values { table: point.table, address: point.address, quantity: point.quantity };
+        match self.ask(device, &request).await {
+            Ok(Answer::Block(Block::Words(words))) => point.decode(&words).ok().flatten(),
+            _ => None,
+        }
+    }
+
+    async fn vendor_objects(&mut self, device: &Device) -> Vec<String> {
+        let mut own = Vec::new();
+        let mut object = SERIAL_OBJECT_FIRST;
+        for _ in 0..IDENTITY_ANSWERS_MAX {
+            let request = ReadRequest::Identification { level: IdentityLevel::Extended, object };
+            let Ok(Answer::Identity(said)) = self.ask(device, &request).await else { break };
+            own.extend(said.objects.into_iter().filter(|(object, _)| *object >= SERIAL_OBJECT_FIRST).map(|(_, said)| said));
+            let Some(next) = said.next_object else { break };
+            object = next;
+        }
+        own.dedup();
+        own
     }
 }
 

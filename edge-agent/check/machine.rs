@@ -1,13 +1,14 @@
 //! What can be seen on the gateway itself: files, disk, spool, clock, serial ports.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use chrono::{DateTime, Datelike, Utc};
 
-use super::Findings;
+use super::{Findings, spool};
 use crate::broker::Confirm;
 use crate::bus::Address;
 use crate::clock::system_synchronised;
@@ -15,16 +16,17 @@ use crate::config::Config;
 use crate::fault::FaultCode;
 use crate::key::{FileKey, KeyError};
 use crate::receipt::ReceiptKeys;
-use crate::spool::inspect;
 
-/// What an entry of ten points takes in the spool, compressed and signed; rounded up from what was measured.
-const ENTRY_BYTES: u64 = 120;
-const HOURS_WANTED: u64 = 72;
 /// Before this year the agent did not exist: such a clock was never set.
 const YEAR_MIN: i32 = 2024;
 
-pub(super) fn look(config: &Config, found: &mut Findings) {
-    if config.devices.is_empty() {
+/// What the packaged configuration holds where something is to be filled in.
+const PLACEHOLDER: &str = "change-me";
+/// The user that the package makes.
+const USER: &str = "shangyun-edge";
+
+pub(super) fn look(config: &Config, deep: bool, found: &mut Findings) {
+    if config.devices.is_empty() && !found.fault_at("device") {
         found.add(
             FaultCode::DevicesMissing,
             "device",
@@ -32,11 +34,66 @@ pub(super) fn look(config: &Config, found: &mut Findings) {
             "there is no device; add at least one [[device]]",
         );
     }
+    credentials(config, found);
     key(config, found);
     receipt_keys(config, found);
-    spool(config, found);
+    spool::look(config, found);
     clock(found);
-    serial_ports(config, found);
+    if agent_runs(&config.spool.dir) {
+        if deep && !serial_ports_of(config).is_empty() {
+            found.add(
+                FaultCode::AgentRunning,
+                "spool.dir",
+                "本网关的采集程序正在运行：串口由它占用，未检查；需要时先 systemctl stop shangyun-edge，再检查一次",
+                "the agent is at work and has the serial ports, so they were left alone; to check them, systemctl stop shangyun-edge first",
+            );
+        }
+    } else {
+        serial_ports(config, found);
+    }
+    checked_as_root(found);
+}
+
+/// A running agent has locked its spool. Taking the lock ourselves to find out could keep an agent from starting just then.
+pub(super) fn agent_runs(spool_dir: &Path) -> bool {
+    let Ok(lock) = fs::metadata(spool_dir.join("lock")) else { return false };
+    let inode = format!(":{}", lock.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.contains(" FLOCK ") && line.split_whitespace().any(|field| field.ends_with(&inode)))
+}
+
+fn checked_as_root(found: &mut Findings) {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    if rustix::process::geteuid().is_root() && users.lines().any(|line| line.split(':').next() == Some(USER)) {
+        found.add(
+            FaultCode::CheckedAsRoot,
+            "user",
+            format!("以 root 检查：采集程序以 {USER} 运行，权限问题看不出来；请用 sudo -u {USER} shangyun-edge check 再检查一次"),
+            format!("checked as root, who may do what the agent's user may not; check again with sudo -u {USER} shangyun-edge check"),
+        );
+    }
+}
+
+fn credentials(config: &Config, found: &mut Findings) {
+    let gateway = &config.gateway;
+    for (place, value) in [("gateway.id", &gateway.id), ("gateway.token", &gateway.token.0)] {
+        if value == PLACEHOLDER {
+            found.add(
+                FaultCode::PlaceholderLeft,
+                place,
+                format!("还是示例中的“{PLACEHOLDER}”；请填写登记的值"),
+                format!("is still the example's `{PLACEHOLDER}`; write what the register has"),
+            );
+        }
+    }
+    if gateway.token.0.is_empty() && config.broker.client_certificate.is_none() && !found.fault_at("gateway.token") {
+        found.add(
+            FaultCode::TokenMissing,
+            "gateway.token",
+            "令牌是空的；请填登记的令牌（shangyun-edge enrol 可取得）",
+            "is empty; write the register's token (shangyun-edge enrol fetches one)",
+        );
+    }
 }
 
 fn key(config: &Config, found: &mut Findings) {
@@ -64,88 +121,10 @@ fn receipt_keys(config: &Config, found: &mut Findings) {
     }
 }
 
-fn spool(config: &Config, found: &mut Findings) {
-    let dir = &config.spool.dir;
-    if let Err(error) = writable(dir) {
-        found.add(
-            FaultCode::SpoolUnusable,
-            "spool.dir",
-            format!("不能在 {} 写入：{error}；请检查目录与权限", dir.display()),
-            format!("cannot write in {}: {error}; check the directory and its permissions", dir.display()),
-        );
+fn clock(found: &mut Findings) {
+    if found.fault_at("clock") {
         return;
     }
-    let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
-    if let (Ok(stat), Ok(inspection)) = (rustix::fs::statvfs(existing), inspect(dir).or_else(absent)) {
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let needed = config.spool.bytes_max.saturating_sub(inspection.bytes);
-        if free < needed {
-            let (free, needed) = (free >> 20, needed >> 20);
-            found.add(
-                FaultCode::DiskSpaceShort,
-                "spool.bytes_max",
-                format!("磁盘只剩 {free} MiB，缓存还可能需要 {needed} MiB；请清理磁盘或调小 spool.bytes_max"),
-                format!("{free} MiB are free, the spool may need {needed} MiB more; free some, or lower spool.bytes_max"),
-            );
-        }
-        damage(&inspection, found);
-    }
-    let polls: f64 = config.devices.iter().map(|device| 3600.0 / device.poll.as_secs_f64().max(0.05)).sum();
-    let points: usize = config.devices.iter().map(|device| device.points.len()).sum();
-    let entry_bytes = ENTRY_BYTES * (1 + (points / config.devices.len().max(1) / 10) as u64);
-    let hours = config.spool.bytes_max / (polls as u64).saturating_mul(entry_bytes).max(1);
-    if hours < HOURS_WANTED {
-        found.add(
-            FaultCode::SpoolSmall,
-            "spool.bytes_max",
-            format!("断网时缓存约可存 {hours} 小时，少于 {HOURS_WANTED} 小时；可调大 spool.bytes_max 或 poll_ms"),
-            format!("holds about {hours} hours of an outage, less than {HOURS_WANTED}; raise spool.bytes_max or poll_ms"),
-        );
-    }
-}
-
-/// A spool that is not there yet holds nothing.
-fn absent(error: io::Error) -> io::Result<crate::spool::Inspection> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(crate::spool::Inspection::default()) } else { Err(error) }
-}
-
-fn damage(inspection: &crate::spool::Inspection, found: &mut Findings) {
-    let (damaged, refused) = (inspection.damaged, inspection.refused);
-    if damaged > 0 {
-        found.add(
-            FaultCode::SpoolDamaged,
-            "spool.dir",
-            format!("缓存中有 {damaged} 份报告已损坏，将以“dropped”上报；请检查存储介质与电源"),
-            format!("{damaged} reports in the spool are damaged and will be declared dropped; check the storage and the power supply"),
-        );
-    }
-    if inspection.marks_damaged {
-        found.add(
-            FaultCode::SpoolMarksDamaged,
-            "spool.dir",
-            "送达记录已损坏：缓存中的报告会再送一次，不影响计数",
-            "what is acknowledged cannot be read: everything in the spool is sent again, which changes no count",
-        );
-    }
-    if refused > 0 {
-        found.add(
-            FaultCode::ReportsRefused,
-            "spool.dir/refused",
-            format!("平台拒收过 {refused} 份报告；原因写在该目录的文件里"),
-            format!("the service has refused {refused} reports; the files there say why"),
-        );
-    }
-}
-
-/// Makes the directory if it can, and writes a byte.
-fn writable(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    let probe = dir.join(".check");
-    fs::write(&probe, b"x")?;
-    fs::remove_file(probe)
-}
-
-fn clock(found: &mut Findings) {
     let year = DateTime::<Utc>::from(std::time::SystemTime::now()).year();
     if year < YEAR_MIN {
         found.add(
@@ -172,18 +151,16 @@ fn clock(found: &mut Findings) {
     }
 }
 
+fn serial_ports_of(config: &Config) -> BTreeSet<&str> {
+    let ports = config.devices.iter().filter_map(|device| match &device.address {
+        Address::Rtu { port } => Some(port.as_str()),
+        _ => None,
+    });
+    ports.collect()
+}
+
 fn serial_ports(config: &Config, found: &mut Findings) {
-    let mut ports: Vec<&str> = config
-        .devices
-        .iter()
-        .filter_map(|device| match &device.address {
-            Address::Rtu { port } => Some(port.as_str()),
-            _ => None,
-        })
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
-    for port in ports {
+    for port in serial_ports_of(config) {
         // Not waiting for a carrier, and not becoming anybody's terminal.
         let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits().cast_signed();
         let Err(error) = fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(port) else { continue };

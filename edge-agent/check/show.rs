@@ -21,6 +21,9 @@ pub(super) fn text(found: &Findings, deep: bool) -> String {
             let _ = writeln!(out, "{sign} {}  [{}]\n    {}\n    {}", finding.place, finding.name, finding.zh, finding.en);
         }
     }
+    for place in &found.untried {
+        let _ = writeln!(out, "· {place}\n    未试：先解决上面的问题\n    not tried: mend what stands above first");
+    }
     let _ = match (faults.len(), warnings.len()) {
         (0, 0) if deep => {
             writeln!(out, "✓ 一切正常：服务器可达，全部采集点可读\n  all is well: the broker is reachable, every point can be read")

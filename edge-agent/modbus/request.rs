@@ -36,6 +36,8 @@ pub enum IdentityLevel {
     Basic = 1,
     /// The vendor's address, product name, model name and more.
     Regular = 2,
+    /// The vendor's own objects.
+    Extended = 3,
 }
 
 #[derive(Clone, Debug, PartialEq)]
