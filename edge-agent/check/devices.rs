@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::machine::agent_runs;
-use super::{Findings, PointNow};
+use super::{Finding, Findings, PointNow};
 use crate::bus::Address;
 use crate::config::Config;
 use crate::device::Device;
@@ -66,11 +66,15 @@ fn trust(device: &Device, spool_dir: &Path, found: &Findings) -> Option<Trust> {
         Address::Tcp { .. } | Address::RtuOverTcp { .. } => false,
     };
     let name = format!(" ({})", device.name);
-    let mut own = found.findings.iter().filter_map(|finding| finding.place.strip_prefix("device[")?.split_once(&name)).map(|(_, key)| key);
-    if bus_spoilt || own.clone().any(|key| key.starts_with('.') && !key.starts_with(".point")) {
+    let faulty = |finding: &Finding| Some(finding.place.strip_prefix("device[")?.split_once(&name)?.1.to_string());
+    let keys: Vec<String> = found.findings.iter().filter_map(faulty).collect();
+    let any = |starts: &[&str]| keys.iter().any(|key| starts.iter().any(|start| key.starts_with(start)));
+    if bus_spoilt || any(&[".unit_id", ".timeout_ms", ".template"]) {
         None
+    } else if any(&[".point"]) || keys.iter().any(String::is_empty) {
+        Some(Trust::Reachability)
     } else {
-        Some(if own.next().is_some() { Trust::Reachability } else { Trust::Whole })
+        Some(Trust::Whole)
     }
 }
 
@@ -89,10 +93,12 @@ async fn look_at(config: Arc<Config>, address: Address, devices: Vec<(Device, Tr
                 return found;
             }
         }
-        if *trust == Trust::Whole {
-            found.findings.append(&mut of_device.findings);
-            found.points.append(&mut of_device.points);
+        if *trust == Trust::Reachability {
+            of_device.findings.retain(|finding| finding.name == FaultCode::AnswerWrong.name());
+            of_device.points.clear();
         }
+        found.findings.append(&mut of_device.findings);
+        found.points.append(&mut of_device.points);
     }
     let others = match silent.first() {
         Some(device) if !answered => bus.units_that_answer(device).await,
