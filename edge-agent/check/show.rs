@@ -32,7 +32,7 @@ pub(super) fn text(found: &Findings, deep: bool) -> String {
             out,
             "✓ 未发现问题；加 --deep 可试连服务器并逐点读取\n  no fault found; --deep also tries the broker and reads each point"
         ),
-        (faults, warnings) => writeln!(out, "{faults} 个问题，{warnings} 个提醒 · {faults} faults, {warnings} warnings"),
+        (faults, warnings) => writeln!(out, "{faults} 个问题，{warnings} 个提醒 · faults: {faults}, warnings: {warnings}"),
     };
     out
 }
