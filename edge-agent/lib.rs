@@ -25,6 +25,7 @@ pub mod modbus;
 mod pace;
 mod place;
 pub mod point;
+pub mod probe;
 pub mod receipt;
 mod refusals;
 pub mod report;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use edge::check::CheckArgs;
 use edge::enrol::EnrolArgs;
+use edge::probe::ProbeArgs;
 use edge::status::command::StatusArgs;
 use edge::{Config, RunError, SystemClock, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +37,8 @@ enum Command {
     Simulate(edge::simulate::Args),
     /// Show how the agent that runs here is doing: devices, broker, spool, what the service counts
     Status(StatusArgs),
+    /// Find out what answers at an address, and where the values of a machine's display stand
+    Probe(ProbeArgs),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Enrol(args) => return edge::enrol::run(&args),
         Command::Simulate(args) => return edge::simulate::run(&args),
         Command::Status(args) => return edge::status::command::run(&args),
+        Command::Probe(args) => return edge::probe::run(&args),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_env_filter(filter).init();

@@ -105,7 +105,7 @@ impl WordOrder {
     }
 
     /// Up to four registers as one number.
-    fn join(self, words: &[u16]) -> u64 {
+    pub(crate) fn join(self, words: &[u16]) -> u64 {
         let append = |joined: u64, word: &u16| joined << 16 | u64::from(if self.bytes_swapped() { word.swap_bytes() } else { *word });
         if self.words_reversed() { words.iter().rev().fold(0, append) } else { words.iter().fold(0, append) }
     }
@@ -287,7 +287,7 @@ impl Point {
 }
 
 /// The number whose decimal digits these are, four bits each.
-fn decimal(coded: u64) -> Result<u64, DecodeError> {
+pub(crate) fn decimal(coded: u64) -> Result<u64, DecodeError> {
     (0..16).rev().try_fold(0, |number, digit| match coded >> (4 * digit) & 0xF {
         digit @ 0..=9 => Ok(number * 10 + digit),
         _ => Err(DecodeError::NotDecimal),

@@ -1,4 +1,5 @@
-"""Machines with bad handbooks: `probe_layouts.py FIRST COUNT` serves the layouts of that many seeds, each on a port of its own.
+"""Machines with bad handbooks: `probe_layouts.py FIRST COUNT` serves the layouts of that many seeds, each on a port of its own; with
+`rtu` behind it in RTU frames, as serial servers do.
 
 Prints one line of JSON a layout: its port, what stands on the machine's display, and where each of these values truly stands.
 Serves until its standard input ends. What is laid out follows from the seed alone.
@@ -13,6 +14,7 @@ import sys
 from pymodbus import pymodbus_apply_logging_config
 from pymodbus.constants import ExcCodes
 from pymodbus.datastore import ModbusDeviceContext, ModbusServerContext, ModbusSparseDataBlock
+from pymodbus.framer import FramerType
 from pymodbus.server import ModbusTcpServer
 
 # (name, lowest, highest, decimals on the display, alike values that stand together, how it moves)
@@ -332,9 +334,9 @@ class Layout:
             "expect": [quantity.shown() for quantity in self.asked], "truth": truth,
         }
 
-    async def serve(self):
+    async def serve(self, framer):
         silent = self.others == "silent"
-        server = ModbusTcpServer(self.context, address=("127.0.0.1", 0), ignore_missing_devices=silent)
+        server = ModbusTcpServer(self.context, framer=framer, address=("127.0.0.1", 0), ignore_missing_devices=silent)
         description = self.described()
         await server.serve_forever(background=True)
         print(json.dumps(description | {"port": server.transport.sockets[0].getsockname()[1]}), flush=True)
@@ -362,7 +364,8 @@ class Machine(ModbusDeviceContext):
 async def main():
     pymodbus_apply_logging_config("CRITICAL")
     first, count = int(sys.argv[1]), int(sys.argv[2])
-    layouts = [asyncio.create_task(Layout(seed).serve()) for seed in range(first, first + count)]
+    framer = FramerType.RTU if "rtu" in sys.argv[3:] else FramerType.SOCKET
+    layouts = [asyncio.create_task(Layout(seed).serve(framer)) for seed in range(first, first + count)]
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     for layout in layouts:
         layout.cancel()
