@@ -39,7 +39,9 @@ pub(super) fn power_prior(value_type: ValueType, power: i32, expected: &Expected
         -3 => 0.02,
         _ if power == 0 => 0.05,
         1 => 0.04,
-        _ => 0.01,
+        2.. => 0.01,
+        // Digits far beyond the display's would be hidden from whoever reads it.
+        _ => 0.0005,
     }
 }
 

@@ -1,3 +1,6 @@
+// A machine with one range of registers is meant.
+#![allow(clippy::single_range_in_vec_init)]
+
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;

@@ -117,7 +117,9 @@ pub(super) fn found(found: &Found) -> String {
         return out;
     };
     for (place, ranked) in found.ranked.iter().enumerate() {
-        let _ = writeln!(out, "  {}. {}", place + 1, candidate(ranked));
+        let same = place > 0 && best.candidate.reads_the_same_as(&ranked.candidate);
+        let mark = if same { " 现在相同 same now" } else { "" };
+        let _ = writeln!(out, "  {}. {}{mark}", place + 1, candidate(ranked));
     }
     if let Some(signed) = best.candidate.signed_alike {
         let (plain, signed) = (best.candidate.encoding.value_type.name(), signed.name());

@@ -11,7 +11,7 @@ import random
 import struct
 import sys
 
-from pymodbus import pymodbus_apply_logging_config
+from pymodbus import ModbusDeviceIdentification, pymodbus_apply_logging_config
 from pymodbus.constants import ExcCodes
 from pymodbus.datastore import ModbusDeviceContext, ModbusServerContext, ModbusSparseDataBlock
 from pymodbus.framer import FramerType
@@ -123,7 +123,7 @@ class Quantity:
         if self.moves == "wanders":
             return self.value * (1 + rng.uniform(-self.swing, self.swing))
         if self.moves == "counts":
-            self.value += rng.choice([0, 0, 0, 1]) * 10.0**-self.decimals
+            self.value += (rng.random() < 0.02) * 10.0**-self.decimals
         return self.value
 
 
@@ -277,7 +277,7 @@ class Layout:
         self.others = rng.choices(["gateway answers", "silent", "every unit answers"], [60, 15, 25])[0]
         self.moving = rng.random() < 0.6
         self.asked = self.ask()
-        device = Machine(holding, inputs, self.registers_max, self.delay_s)
+        device = self.machine = Machine(holding, inputs, self.registers_max, self.delay_s)
         single = self.others == "every unit answers"
         self.context = ModbusServerContext(devices=device if single else {self.unit_id: device}, single=single)
 
@@ -336,12 +336,18 @@ class Layout:
 
     async def serve(self, framer):
         silent = self.others == "silent"
-        server = ModbusTcpServer(self.context, framer=framer, address=("127.0.0.1", 0), ignore_missing_devices=silent)
+        identity = ModbusDeviceIdentification(info_name={"VendorName": "Layouts", "ProductCode": self.kind, "MajorMinorRevision": "1.0"})
+        server = ModbusTcpServer(
+            self.context, framer=framer, identity=identity, address=("127.0.0.1", 0), ignore_missing_devices=silent
+        )
         description = self.described()
         await server.serve_forever(background=True)
         print(json.dumps(description | {"port": server.transport.sockets[0].getsockname()[1]}), flush=True)
         while self.moving:
             await asyncio.sleep(0.3)
+            if not self.machine.asked:
+                # The display is read when the search begins.
+                continue
             for quantity in self.quantities:
                 if quantity.moves != "stands":
                     self.block.setValues(quantity.address + 1, quantity.encoding.words(quantity.moved(self.rng)))
@@ -351,9 +357,10 @@ class Machine(ModbusDeviceContext):
     def __init__(self, holding, inputs, registers_max, delay_s):
         bits = ModbusSparseDataBlock({})
         super().__init__(co=bits, di=bits, hr=holding, ir=inputs)
-        self.registers_max, self.delay_s = registers_max, delay_s
+        self.registers_max, self.delay_s, self.asked = registers_max, delay_s, False
 
     async def async_getValues(self, func_code, address, count=1):
+        self.asked = True
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if func_code in (3, 4) and count > self.registers_max:
