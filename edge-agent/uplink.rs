@@ -153,7 +153,7 @@ impl Uplink {
         }
         self.was_connected = false;
         let (name, wait_ms) = (trouble.name(), wait.as_millis());
-        tracing::warn!(gateway = self.gateway.id, broker, trouble = name, %trouble, wait_ms, "no connection to the broker; reports wait in the spool");
+        tracing::warn!(gateway = self.gateway.id, broker, trouble = name, reason = %trouble, wait_ms, "no connection to the broker; reports wait in the spool");
         self.shown.failed(trouble, self.clock.now());
         wait
     }
@@ -250,7 +250,7 @@ impl Uplink {
             }
             Event::Incoming(Packet::SubAck(answer)) => {
                 if let Err(trouble) = connect::subscribed(&answer.return_codes) {
-                    tracing::warn!(gateway = self.gateway.id, trouble = trouble.name(), %trouble, "not everything that the service says is heard");
+                    tracing::warn!(gateway = self.gateway.id, trouble = trouble.name(), reason = %trouble, "not everything that the service says is heard");
                     self.shown.failed(&trouble, self.clock.now());
                 }
                 Ok(())
