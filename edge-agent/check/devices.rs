@@ -339,7 +339,7 @@ fn decode(device: &Device, point: &Point, block: &Block, found: &mut Findings) -
             return None;
         }
     };
-    let number = value.number()?;
+    let Some(number) = value.number() else { return Some(value) };
     if let Some(better) = likelier_order(point, block, number) {
         let (now, order) = (point.word_order.name(), better.name());
         found.add(
@@ -418,6 +418,15 @@ mod tests {
         assert_eq!(read_as(WordOrder::Cdab), None);
         assert_eq!(read_as(WordOrder::Abcd), Some(WordOrder::Cdab));
         assert_eq!(likelier_order(&float(WordOrder::Abcd), &Block::Words(vec![0, 0]), 0.0), None, "0 is 0 in every order");
+    }
+
+    #[test]
+    fn flags_are_shown_as_well_as_numbers() {
+        let text = "name = \"SN-1\"\naddress = \"tcp://h\"\n[[point]]\nname = \"on\"\ntable = \"coil\"\naddress = 0";
+        let device = crate::device::read(0, text.parse().unwrap(), &mut vec![]).unwrap();
+        let mut found = Findings::default();
+        assert_eq!(decode(&device, &device.points[0], &Block::Bits(vec![true]), &mut found), Some(Value::Flag(true)));
+        assert_eq!(found.findings, []);
     }
 
     #[test]
