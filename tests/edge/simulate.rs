@@ -1,7 +1,5 @@
 //! `shangyun-edge simulate`: each template's machine is read by pymodbus and by the agent's own means, and both read what it means.
 #![allow(clippy::unwrap_used)]
-// Simulated machines are read by another client than the agent's.
-#![allow(clippy::disallowed_methods)]
 
 mod support;
 
@@ -9,20 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use edge::Config;
-use edge::bus::Address;
+use edge::bus::{Address, BusSettings};
 use edge::device::Device;
-use edge::point::{Block, Point, Table, Value, ValueType};
+use edge::modbus::{Answer, Connection, ReadRequest};
+use edge::point::{Point, Value, ValueType};
 use edge::requests::requests;
 use edge::simulate::{Machine, Phase};
 use edge::template::{TEMPLATES, Template};
 use serde_json::Value as Json;
 use support::{AGENT, Kept, succeed, wait_for};
 use tempfile::TempDir;
-use tokio_modbus::client::{Context, Reader, tcp};
-use tokio_modbus::slave::{Slave, SlaveContext};
 
 const SEED: u64 = 7;
 
@@ -73,25 +71,17 @@ fn read_by_pymodbus(configs: &[PathBuf]) -> Vec<Read> {
     serde_json::from_str(&succeed(python("read_points.py").arg(templates).args(configs))).unwrap()
 }
 
-async fn block(context: &mut Context, table: Table, address: u16, quantity: u16) -> Block {
-    match table {
-        Table::Coil => Block::Bits(context.read_coils(address, quantity).await.unwrap().unwrap()),
-        Table::Discrete => Block::Bits(context.read_discrete_inputs(address, quantity).await.unwrap().unwrap()),
-        Table::Input => Block::Words(context.read_input_registers(address, quantity).await.unwrap().unwrap()),
-        Table::Holding => Block::Words(context.read_holding_registers(address, quantity).await.unwrap().unwrap()),
-    }
-}
-
-/// The requests that the agent makes, and its own decoding.
-fn read_by_agent(device: &Device) -> Vec<(std::sync::Arc<str>, Value)> {
-    let Address::Tcp { host, port } = &device.address else { panic!("{}", device.address) };
+/// As the agent asks and decodes.
+fn read_by_agent(device: &Device) -> Vec<(Arc<str>, Value)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut context = tcp::attach(tokio::net::TcpStream::connect((host.as_str(), *port)).await.unwrap());
-        context.set_slave(Slave(device.unit_id));
+        let limit = std::time::Duration::from_secs(5);
+        let mut connection = Connection::open(&device.address, &BusSettings::default(), limit).await.unwrap();
         let mut readings = vec![];
         for request in requests(&device.points, &device.limits) {
-            let block = block(&mut context, request.table, request.address, request.quantity).await;
+            let (table, address, quantity) = (request.table, request.address, request.quantity);
+            let answer = connection.read(device.unit_id, &ReadRequest::Values { table, address, quantity }, limit).await.unwrap();
+            let Answer::Block(block) = answer else { panic!("{answer:?}") };
             for (index, start) in request.points {
                 let point = &device.points[index];
                 readings.push((index, point.name.clone(), point.decode(&block, start).unwrap()));
@@ -224,6 +214,8 @@ fn the_same_machine_is_read_over_rtu_over_tcp_and_over_a_serial_line() {
     let start = |listen: &str| Simulator::start(&[&given[..], &["--listen", listen]].concat());
     let plain = start("tcp://127.0.0.1:0");
     let framed = start("rtu+tcp://127.0.0.1:0");
+
+    assert_eq!(read_by_agent(&framed.config().devices[0]), read_by_agent(&plain.config().devices[0]));
 
     let (line, port) = (dir.path().join("line"), free_port());
     let ends = [format!("PTY,link={},raw,echo=0", line.display()), format!("TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr")];
