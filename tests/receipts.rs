@@ -9,7 +9,7 @@ use std::process::Command;
 use chrono::Utc;
 use serde_json::{Value, json};
 use support::history::gateway_report;
-use support::mqtt::{Mqtt, Packet, V5};
+use support::mqtt::{Hello, Mqtt, Packet, V5};
 use support::register::{GUANGZHOU, Register};
 use support::{Site, python, stderr, stdout};
 
@@ -51,14 +51,23 @@ fn receipt(site: &Site, listener: &mut Mqtt, through: u64) -> Value {
     }
 }
 
+fn client(site: &Site, client_id: &str) -> Mqtt {
+    let (client, code) = Mqtt::open(site.service.mqtt, Hello { client_id, ..Hello::of(V5, "gw-1") });
+    assert_eq!(code, 0);
+    client
+}
+
+fn listener(site: &Site, client_id: &str) -> Mqtt {
+    let mut listener = client(site, client_id);
+    assert_eq!(listener.subscribe(&["shangyun/v1/gw-1/receipt"]), [1]);
+    listener
+}
+
 #[test]
 fn a_receipt_goes_through_accepted_refused_and_dropped_numbers_and_stops_at_a_gap() {
     let site = site();
-    let mut listener = Mqtt::connect(site.service.mqtt, V5, "gw-1");
-    assert_eq!(listener.subscribe(&["shangyun/v1/gw-1/receipt"]), [1]);
-    let (mut sender, code) =
-        Mqtt::open(site.service.mqtt, support::mqtt::Hello { client_id: "gw-1/sender", ..support::mqtt::Hello::of(V5, "gw-1") });
-    assert_eq!(code, 0);
+    let mut listener = listener(&site, "gw-1");
+    let mut sender = client(&site, "gw-1/sender");
     let mut publish = |id: u16, report: Value, reason: u8| {
         sender.publish(TOPIC, id, &report.to_string());
         assert_eq!(sender.read(), Some(Packet::Puback { id, reason }));
@@ -78,4 +87,39 @@ fn a_receipt_goes_through_accepted_refused_and_dropped_numbers_and_stops_at_a_ga
     publish(5, gateway_report("b1", 2, "SN-1", at), 0);
     publish(6, gateway_report("b1", 8, "SN-1", at), 0);
     assert_eq!(receipt(&site, &mut listener, 8)["refused"], json!([]));
+}
+
+/// What receipts say of boots, as (boot, through), up to the one that names `last`.
+fn receipts_until(site: &Site, listener: &mut Mqtt, last: (&str, u64)) -> Vec<(String, u64)> {
+    let mut said = Vec::new();
+    while said.last().is_none_or(|(boot, through): &(String, u64)| (boot.as_str(), *through) != last) {
+        let Some(Packet::Publish { payload, .. }) = listener.read() else { panic!("no receipt after {said:?}") };
+        let receipt = verified(site, &payload);
+        said.push((receipt["boot"].as_str().unwrap().to_string(), receipt["through"].as_u64().unwrap()));
+    }
+    said
+}
+
+#[test]
+fn who_sends_again_is_told_the_receipt_of_that_boot_again_and_a_new_subscriber_is_told_all() {
+    let site = site();
+    let mut first = listener(&site, "gw-1");
+    let mut sender = client(&site, "gw-1/sender");
+    let at = Utc::now();
+    let mut publish = |id: u16, report: &Value, reason: u8| {
+        sender.publish(TOPIC, id, &report.to_string());
+        assert_eq!(sender.read(), Some(Packet::Puback { id, reason }));
+    };
+    // Boots that say nothing any more: their receipts do not change.
+    let (old, refused) = (gateway_report("b1", 1, "SN-1", at), json!({"v": 1, "boot": "b2", "seq": 1, "devices": []}));
+    publish(1, &old, 0);
+    assert_eq!(receipts_until(&site, &mut first, ("b1", 1)).len(), 1);
+    publish(2, &refused, 0x99);
+    assert_eq!(receipts_until(&site, &mut first, ("b2", 1)).len(), 1, "nothing is said twice without need");
+    publish(3, &old, 0);
+    assert_eq!(receipts_until(&site, &mut first, ("b1", 1)).len(), 1);
+    publish(4, &refused, 0x99);
+    assert_eq!(receipts_until(&site, &mut first, ("b2", 1)).len(), 1);
+    let mut late = listener(&site, "gw-1/late");
+    assert_eq!(receipts_until(&site, &mut late, ("b2", 1)), [("b1".into(), 1), ("b2".into(), 1)]);
 }

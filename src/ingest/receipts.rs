@@ -6,34 +6,61 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use compact_str::CompactString;
 use serde_json::{Value, json};
 use store::{ReceiptBoot, ServiceKeys, Store, StoreError};
 use tokio::sync::watch;
 use wire::topic::GatewayTopic;
 
 use crate::intake::Intake;
+use crate::item::{Outcome, Settled};
 use crate::mqtt::Sessions;
 
 /// Numbers and runs that one receipt lists, the newest.
 const LISTED_MAX: usize = 1_000;
 
-/// Gateways of which something was settled since their last receipt.
+/// Gateways of which something was settled since their last receipts, and what they are to be told again.
 #[derive(Clone, Default)]
-pub(crate) struct Settlings(Arc<Mutex<HashSet<String>>>);
+pub(crate) struct Settlings(Arc<Mutex<HashMap<String, Again>>>);
+
+/// Boots whose receipt is said also where it was said before: the gateway seems not to have heard it.
+#[derive(Default)]
+struct Again {
+    all: bool,
+    boots: HashSet<CompactString>,
+}
+
+impl Again {
+    fn names(&self, boot: &str) -> bool {
+        self.all || self.boots.contains(boot)
+    }
+}
 
 impl Settlings {
-    pub(crate) fn note(&self, gateway: &str) {
+    /// Something was settled; whatever was a duplicate or refused may have come because its receipt did not arrive.
+    pub(crate) fn note(&self, gateway: &str, settled: &[Settled]) {
+        let repeated = settled.iter().filter(|settled| !matches!(settled.outcome, Outcome::Accepted));
+        self.add(gateway, |again| again.boots.extend(repeated.filter_map(|settled| settled.label.boot.clone())));
+    }
+
+    /// A session of the gateway has subscribed to its receipts: it is told all of them.
+    pub(crate) fn subscribed(&self, gateway: &str) {
+        self.add(gateway, |again| again.all = true);
+    }
+
+    fn add(&self, gateway: &str, change: impl FnOnce(&mut Again)) {
         let mut gateways = self.lock();
-        if !gateways.contains(gateway) {
-            gateways.insert(gateway.to_string());
+        match gateways.get_mut(gateway) {
+            Some(again) => change(again),
+            None => change(gateways.entry(gateway.to_string()).or_default()),
         }
     }
 
-    fn take(&self) -> HashSet<String> {
+    fn take(&self) -> HashMap<String, Again> {
         std::mem::take(&mut *self.lock())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Again>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -50,28 +77,30 @@ pub struct Receipts {
 
 impl Receipts {
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
-        // What was said last of each boot: nothing is said twice.
+        // What was said last of each boot: it is said again only to who seems not to have heard it.
         let mut said: HashMap<(String, String), Value> = HashMap::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.every) => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
-            let (waiting, others): (HashSet<_>, HashSet<_>) =
-                self.settlings.take().into_iter().partition(|gateway| self.sessions.listened(&GatewayTopic::Receipt.of(gateway)));
-            said.retain(|(gateway, _), _| !others.contains(gateway));
+            let (waiting, others): (HashMap<_, _>, HashMap<_, _>) =
+                self.settlings.take().into_iter().partition(|(gateway, _)| self.sessions.listened(&GatewayTopic::Receipt.of(gateway)));
+            said.retain(|(gateway, boot), _| {
+                !others.contains_key(gateway) && waiting.get(gateway).is_none_or(|again| !again.names(boot))
+            });
             if waiting.is_empty() {
                 continue;
             }
             // Receipts speak of what a checkpoint holds.
             if self.intake.flush().await.is_err() {
-                waiting.iter().for_each(|gateway| self.settlings.note(gateway));
+                waiting.keys().for_each(|gateway| self.settlings.note(gateway, &[]));
                 continue;
             }
-            for gateway in waiting {
+            for gateway in waiting.into_keys() {
                 if let Err(error) = self.write(&gateway, &mut said).await {
                     tracing::warn!(%error, gateway, "a receipt could not be written; it is tried again");
-                    self.settlings.note(&gateway);
+                    self.settlings.note(&gateway, &[]);
                 }
             }
         }

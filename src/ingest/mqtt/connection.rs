@@ -272,6 +272,8 @@ impl Connection<'_> {
         };
         if !matches!(answer, SubscribeAnswer::Granted(_)) {
             self.door.metrics.subscriptions_refused.inc();
+        } else if topic::matches(filter, &GatewayTopic::Receipt.of(&self.reports.gateway)) {
+            self.door.settlings.subscribed(&self.reports.gateway);
         }
         answer
     }
@@ -332,7 +334,7 @@ impl Connection<'_> {
 
     /// Answers publishes in their order: a refusal is told before its PUBACK.
     fn settle(&mut self, settled: Vec<Settled>) {
-        self.door.settlings.note(&self.reports.gateway);
+        self.door.settlings.note(&self.reports.gateway, &settled);
         for settled in settled {
             let Some(answer) = self.reports.answer(settled) else { return };
             let (reason, said) = match &answer.outcome {
