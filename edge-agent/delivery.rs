@@ -49,6 +49,12 @@ pub enum Event<'a> {
         reason: PubAckReason,
         jitter: f64,
     },
+    /// Whoever forbade this report did not say why, as the service does: it was somebody else.
+    Untold {
+        position: u64,
+        reason: &'static str,
+        jitter: f64,
+    },
     /// The spool has no report at this position any more; the next one is not below `next`.
     Gone {
         position: u64,
@@ -70,6 +76,8 @@ pub enum Effect {
     Settle(u64),
     /// Refused for good, for this reason: it moves aside.
     Refuse(u64, &'static str),
+    /// Refused by whoever decides who may speak: it moves aside if the service has said why; else this is `Untold`.
+    Forbidden(u64, &'static str),
     /// Not taken now, for this reason: sending pauses.
     Pause(u64, &'static str),
     /// So many reports have waited too long for their receipt, and are sent again.
@@ -84,6 +92,7 @@ pub enum Effect {
 enum Fate {
     Taken,
     Refused(&'static str),
+    Forbidden(&'static str),
     Kept(&'static str),
 }
 
@@ -92,7 +101,7 @@ impl Fate {
         match reason {
             PubAckReason::Success => Fate::Taken,
             PubAckReason::PayloadFormatInvalid => Fate::Refused("0x99 payload format invalid"),
-            PubAckReason::NotAuthorized => Fate::Refused("0x87 not authorised"),
+            PubAckReason::NotAuthorized => Fate::Forbidden("0x87 not authorised"),
             PubAckReason::QuotaExceeded => Fate::Kept("0x97 quota exceeded"),
             PubAckReason::NoMatchingSubscribers => Fate::Kept("0x10 no matching subscribers"),
             PubAckReason::UnspecifiedError => Fate::Kept("0x80 unspecified error"),
@@ -190,6 +199,7 @@ impl Delivery {
                     effects.extend(self.acknowledged(sent, reason, now_ms, jitter));
                 }
             }
+            Event::Untold { position, reason, jitter } => effects.extend(self.hold(position, reason, now_ms, jitter)),
             Event::Gone { position, next } => self.gone(position, next),
             Event::Receipted { settled } => self.receipted(settled),
             Event::Tick => {
@@ -293,20 +303,25 @@ impl Delivery {
                 self.pause.reset();
                 Some(Effect::Refuse(position, reason))
             }
+            // The pause of those that are forbidden grows until something is taken.
+            Fate::Forbidden(reason) if !by_receipt => Some(Effect::Forbidden(position, reason)),
             // Somebody else's broker does not decide what becomes of a report.
-            Fate::Refused(reason) | Fate::Kept(reason) => {
-                if position < self.boundary {
-                    self.again.insert(position)
-                } else {
-                    self.again_live.insert(position)
-                };
-                if self.paused(now_ms) {
-                    return None;
-                }
-                self.paused_until_ms = now_ms.saturating_add(millis(self.pause.after_failure(jitter)));
-                Some(Effect::Pause(position, reason))
-            }
+            Fate::Refused(reason) | Fate::Forbidden(reason) | Fate::Kept(reason) => self.hold(position, reason, now_ms, jitter),
         }
+    }
+
+    /// The report is sent again, after a pause of everything.
+    fn hold(&mut self, position: u64, reason: &'static str, now_ms: u64, jitter: f64) -> Option<Effect> {
+        if position < self.boundary {
+            self.again.insert(position)
+        } else {
+            self.again_live.insert(position)
+        };
+        if self.paused(now_ms) {
+            return None;
+        }
+        self.paused_until_ms = now_ms.saturating_add(millis(self.pause.after_failure(jitter)));
+        Some(Effect::Pause(position, reason))
     }
 
     fn gone(&mut self, position: u64, next: u64) {

@@ -199,6 +199,20 @@ fn a_full_quota_pauses_sending_and_the_report_is_sent_again_first() {
 }
 
 #[test]
+fn what_is_forbidden_without_a_word_of_the_service_is_kept_and_sent_again() {
+    let mut bench = Bench::new(limits());
+    bench.connect(Some(0), 1);
+    let forbidden = Effect::Forbidden(0, "0x87 not authorised");
+    for again_ms in [1000, 3000] {
+        assert_eq!(bench.answer(0, NotAuthorized), [forbidden, Effect::Entered(State::Live)]);
+        let untold = Event::Untold { position: 0, reason: "0x87 not authorised", jitter: 1.0 };
+        assert_eq!(bench.apply(untold), [Effect::Pause(0, "0x87 not authorised"), Effect::Entered(State::Backlog)]);
+        assert_eq!(sent(&bench.at(again_ms - 1)), [0; 0]);
+        assert_eq!(sent(&bench.at(again_ms)), [0]);
+    }
+}
+
+#[test]
 fn unacknowledged_reports_end_the_connection_whether_sent_or_only_handed_over() {
     let mut bench = Bench::new(limits());
     bench.connect(Some(0), 1);

@@ -324,6 +324,12 @@ impl Uplink {
                     self.acknowledged(1);
                 }
                 Effect::Refuse(position, reason) => self.refuse(position, reason).await?,
+                Effect::Forbidden(position, reason) => {
+                    if !self.refuse_if_told(position, reason, true).await? {
+                        let untold = delivery::Event::Untold { position, reason, jitter: rand::random() };
+                        effects.extend(self.delivery.apply(untold, self.now_ms()));
+                    }
+                }
                 Effect::Pause(position, reason) => {
                     let gateway = &self.gateway.id;
                     tracing::warn!(gateway, position, reason, "the broker does not take a report now; it is sent again later");
@@ -392,13 +398,21 @@ impl Uplink {
 
     /// A refused report moves aside, with what the service said about it.
     async fn refuse(&mut self, position: u64, reason: &'static str) -> io::Result<()> {
-        let Some(stored) = self.spool.with(move |spool| spool.read(position)).await? else { return Ok(()) };
+        self.refuse_if_told(position, reason, false).await.map(drop)
+    }
+
+    /// The same; with `told` only if the service has said something about it. Gives whether the report is settled.
+    async fn refuse_if_told(&mut self, position: u64, reason: &'static str, told: bool) -> io::Result<bool> {
+        let Some(stored) = self.spool.with(move |spool| spool.read(position)).await? else { return Ok(true) };
         let faults = self.refusals.take(&stored.key);
+        if told && faults.is_none() {
+            return Ok(false);
+        }
         let path = self.spool.with(move |spool| spool.refuse(position, reason, faults.as_deref())).await?.unwrap_or_default();
         self.shown.with(|state| state.refused_total += 1);
         let (gateway, ReportKey { boot, seq }) = (&self.gateway.id, stored.key);
         tracing::error!(gateway, boot, seq, reason, path = %path.display(), "the service refused a report; it is kept with its faults");
-        Ok(())
+        Ok(true)
     }
 
     async fn receipt(&mut self, link: &Link, jws: &[u8]) -> Result<(), End> {

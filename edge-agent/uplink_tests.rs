@@ -21,7 +21,7 @@ use crate::watchdog::Watchdog;
 /// What the broker of a test does with the next report.
 enum Answer {
     Acknowledge(PubAckReason),
-    Refuse(&'static str),
+    Refuse(PubAckReason, &'static str),
     HangUp,
     /// Reads on and never answers again.
     Nothing,
@@ -58,9 +58,9 @@ async fn broker(listener: TcpListener, mut script: VecDeque<Answer>, seen: mpsc:
                         Answer::HangUp => break,
                         Answer::Nothing => continue,
                         Answer::Acknowledge(reason) => reason,
-                        Answer::Refuse(faults) => {
+                        Answer::Refuse(reason, faults) => {
                             Publish::new("shangyun/v1/gw-1/refused", QoS::AtMostOnce, faults, None).write(&mut out).unwrap();
-                            PubAckReason::PayloadFormatInvalid
+                            reason
                         }
                     };
                     PubAck { pkid: publish.pkid, reason, properties: None }.write(&mut out).unwrap();
@@ -186,7 +186,7 @@ async fn what_a_lost_connection_left_unacknowledged_is_sent_again() {
 #[tokio::test]
 async fn a_full_quota_sends_again_and_a_refusal_moves_the_report_aside_with_its_faults() {
     let quota = Answer::Acknowledge(PubAckReason::QuotaExceeded);
-    let bench = bench(2, 1, [quota, Answer::Refuse(r#"{"faults":[{"code":"quality"}]}"#)]).await;
+    let bench = bench(2, 1, [quota, Answer::Refuse(PubAckReason::PayloadFormatInvalid, r#"{"faults":[{"code":"quality"}]}"#)]).await;
     bench.until_empty().await;
     let (seen, left, dir) = bench.finish().await;
     assert_eq!(seen.iter().map(|(_, body)| body.as_str()).collect::<Vec<_>>(), [r#"{"seq":1}"#, r#"{"seq":1}"#, r#"{"seq":2}"#]);
@@ -195,6 +195,20 @@ async fn a_full_quota_sends_again_and_a_refusal_moves_the_report_aside_with_its_
     let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
     assert_eq!(refused["faults"]["faults"][0]["code"], "quality");
     assert_eq!(refused["reason"], "0x99 payload format invalid");
+}
+
+#[tokio::test]
+async fn not_authorised_refuses_a_report_where_the_service_says_why_and_is_tried_again_where_nobody_does() {
+    let forbid = PubAckReason::NotAuthorized;
+    let told = Answer::Refuse(forbid, r#"{"boot":"b7","seq":1,"faults":[{"code":"signature"}]}"#);
+    let bench = bench(2, 1, [Answer::Acknowledge(forbid), told]).await;
+    bench.until_empty().await;
+    let (seen, left, dir) = bench.finish().await;
+    assert_eq!(seen.iter().map(|(_, body)| body.as_str()).collect::<Vec<_>>(), [r#"{"seq":1}"#, r#"{"seq":1}"#, r#"{"seq":2}"#]);
+    assert_eq!(left, 0);
+    let refused = std::fs::read_to_string(dir.path().join("refused/0000000000000000-b7-1.json")).unwrap();
+    let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!((&refused["faults"]["faults"][0]["code"], &refused["reason"]), (&"signature".into(), &"0x87 not authorised".into()));
 }
 
 #[tokio::test]

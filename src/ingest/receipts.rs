@@ -86,9 +86,7 @@ impl Receipts {
             }
             let (waiting, others): (HashMap<_, _>, HashMap<_, _>) =
                 self.settlings.take().into_iter().partition(|(gateway, _)| self.sessions.listened(&GatewayTopic::Receipt.of(gateway)));
-            said.retain(|(gateway, boot), _| {
-                !others.contains_key(gateway) && waiting.get(gateway).is_none_or(|again| !again.names(boot))
-            });
+            said.retain(|(gateway, boot), _| !others.contains_key(gateway) && waiting.get(gateway).is_none_or(|again| !again.names(boot)));
             if waiting.is_empty() {
                 continue;
             }

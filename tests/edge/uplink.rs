@@ -7,55 +7,12 @@ mod certificates;
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use certificates::{Authority, Identity, Wanted};
-use support::{AGENT, Kept, succeed, wait_for};
-
-/// Mosquitto on a port of its own, with one gateway that it knows.
-struct Mosquitto {
-    dir: tempfile::TempDir,
-    port: u16,
-    process: Option<Kept>,
-}
-
-impl Mosquitto {
-    fn start(lines: impl FnOnce(&Path) -> String) -> Mosquitto {
-        let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let passwords = dir.path().join("passwords");
-        succeed(Command::new("mosquitto_passwd").args(["-c", "-b"]).arg(&passwords).args(["gw-1", "secret"]));
-        let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\nuser root\npersistence true\npersistence_location {}/\n{}",
-            passwords.display(),
-            dir.path().display(),
-            lines(dir.path())
-        );
-        std::fs::write(dir.path().join("mosquitto.conf"), text).unwrap();
-        let mut broker = Mosquitto { dir, port, process: None };
-        broker.resume();
-        broker
-    }
-
-    fn resume(&mut self) {
-        let config = self.dir.path().join("mosquitto.conf");
-        let mut command = Command::new("mosquitto");
-        self.process = Some(Kept::start(command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null())));
-        let port = self.port;
-        wait_for("the broker", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-    }
-
-    /// Ends as a service manager ends it: what is queued for subscribers is kept.
-    fn stop(&mut self) {
-        self.process.take().unwrap().terminate();
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-}
+use support::mosquitto::{Mosquitto, free_port};
+use support::{AGENT, Kept, wait_for};
 
 fn tls_lines(server: &Identity) -> String {
     format!("certfile {}\nkeyfile {}\n", server.cert.display(), server.key.display())
@@ -112,7 +69,7 @@ fn what_keeps_a_gateway_from_its_broker_is_told_by_name() {
         format!("{}cafile {}\nrequire_certificate true\n", tls_lines(&ours.server(dir, "server", 5)), ca.display())
     });
     let plain = Mosquitto::start(|_| String::new());
-    let vacant = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let vacant = free_port();
     let client = |authority: &Authority, serial| {
         let identity = authority.client(dir, Wanted::client("gw-1", serial));
         format!("client_cert_file = \"{}\"\nclient_key_file = \"{}\"", identity.cert.display(), identity.key.display())
@@ -154,7 +111,7 @@ fn nothing_is_lost_over_tls_with_the_first_broker_dead_and_the_second_restarted(
     let ours = Authority::new("Ours");
     let mut broker = Mosquitto::start(|dir| tls_lines(&ours.server(dir, "server", 1)));
     let ca = ours.write(&broker.file("ca.pem"));
-    let vacant = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let vacant = free_port();
     let seen = broker.file("seen");
     let port = broker.port.to_string();
     let mut subscriber = Command::new("mosquitto_sub");

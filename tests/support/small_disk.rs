@@ -35,6 +35,11 @@ impl SmallDisk {
         tempfile::tempdir_in(&self.dir).unwrap()
     }
 
+    /// It is a disk of its own: whoever fills it fills it for everybody.
+    pub fn mounted(&self) -> bool {
+        self.mounted
+    }
+
     /// Fills it, for the service of that process.
     pub fn fill(&self, pid: u32) -> Full {
         if self.mounted {

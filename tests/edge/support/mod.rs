@@ -1,6 +1,11 @@
 //! What tests of the agent's own process share.
 #![allow(dead_code)]
 
+pub mod mosquitto;
+pub mod proxy;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
@@ -47,4 +52,63 @@ pub fn succeed(command: &mut Command) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{command:?}: {status}\n{stdout}\n{stderr}");
     stdout.into_owned()
+}
+
+/// The agent as it runs, with what it says in a file.
+pub struct Agent {
+    process: Kept,
+    log: PathBuf,
+}
+
+impl Agent {
+    pub fn start(dir: &Path, config: &str) -> Agent {
+        let (file, log) = (dir.join("edge.toml"), dir.join("edge.log"));
+        std::fs::write(&file, config).unwrap();
+        let mut command = Command::new(AGENT);
+        let process = Kept::start(command.args(["run", "--config"]).arg(&file).stderr(File::create(&log).unwrap()));
+        Agent { process, log }
+    }
+
+    /// How often it has said this.
+    pub fn said(&self, text: &str) -> usize {
+        std::fs::read_to_string(&self.log).unwrap().lines().filter(|line| line.contains(text)).count()
+    }
+
+    pub fn terminate(&mut self) {
+        let status = self.process.terminate();
+        assert!(status.success(), "{status}: {}", std::fs::read_to_string(&self.log).unwrap());
+    }
+
+    /// Gives it no time to do anything more.
+    pub fn kill(&mut self) {
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+    }
+}
+
+/// A configuration with one device that is always off: it gives a report each time. `more`: keys of [broker], and further sections.
+pub fn config(dir: &Path, broker_port: u16, more: &str) -> String {
+    format!(
+        r#"
+        [[device]]
+        name = "SN-1"
+        address = "tcp://127.0.0.1:1"
+        poll_ms = 100
+        [[device.point]]
+        name = "n"
+        table = "holding"
+        address = 0
+        [spool]
+        dir = "{}"
+        [gateway]
+        id = "gw-1"
+        token = "secret"
+        [broker]
+        url = "mqtt://127.0.0.1:{broker_port}"
+        retry_s_max = 0.5
+        connect_timeout_s = 1
+        {more}
+        "#,
+        dir.join("spool").display()
+    )
 }
