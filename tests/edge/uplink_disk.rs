@@ -15,10 +15,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use chrono::Utc;
 use edge::report::{Entry, Identity, Item, Quality};
 use edge::spool::inspect;
-use edge::{Config, SystemClock, run_with_items};
+use edge::{Clock as _, Config, SystemClock, run_with_items};
 use small_disk::SmallDisk;
 use support::mosquitto::{Mosquitto, Subscriber, gaps};
 use support::{Kept, config, wait_for};
@@ -33,7 +32,7 @@ fn entry(number: u64) -> Item {
     // The reading makes an entry that does not shrink much.
     let readings = vec![("n".into(), edge::point::Value::Number(rand::random()))];
     let (device, identity) = (number.to_string(), Identity::default());
-    Item::Device(Entry { device, at: Utc::now(), quality: Quality::N, state: None, readings, identity })
+    Item::Device(Entry { device, at: SystemClock::default().now(), quality: Quality::Normal, state: None, readings, identity })
 }
 
 /// What the subscriber has seen: the entries' numbers, and how many were declared dropped.

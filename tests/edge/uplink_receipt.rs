@@ -179,8 +179,10 @@ fn an_agent_killed_between_acknowledgement_and_receipt_sends_again_and_the_recei
     let last = *before.iter().max().unwrap();
     let mut agent = stand.agent(3600);
     wait_for("all again", || (1..=last).all(|seq| stand.times(&boot, seq) >= 2).then_some(()));
-    let later = stand.subscriber.boot();
-    assert_ne!(later, boot);
+    let later = wait_for("a report of the new boot", || {
+        let boots = stand.subscriber.arrivals().into_iter().map(|arrival| arrival.report()["boot"].as_str().unwrap().to_string());
+        boots.into_iter().find(|other| *other != boot)
+    });
     stand.subscriber.until_number(&later, 3);
     // The one killed may have left a few more in its spool.
     stand.say_receipt(&boot, 1_000, &[]);
