@@ -100,6 +100,8 @@ pub fn config(dir: &Path, broker_port: u16, more: &str) -> String {
         address = 0
         [spool]
         dir = "{}"
+        [local]
+        listen = ""
         [gateway]
         id = "gw-1"
         token = "secret"
