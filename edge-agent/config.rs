@@ -249,8 +249,8 @@ fn read_gateway(mut reader: Reader<'_>, certified: bool) -> Gateway {
             reader.fault(
                 "token_file",
                 FaultCode::FileUnreadable,
-                format!("读不到“{path}”：{error}"),
-                format!("`{path}` cannot be read: {error}"),
+                format!("读不到“{path}”（{error}）；请用 shangyun-edge enrol 取得，或检查权限"),
+                format!("`{path}` cannot be read ({error}); fetch it with shangyun-edge enrol, or check its permissions"),
             );
             String::new()
         }),

@@ -81,7 +81,9 @@ pub(crate) fn read(index: usize, table: TomlTable, faults: &mut Vec<Fault>) -> O
         Some(name) => format!("device[{index}] ({name})"),
         None => format!("device[{index}]"),
     };
+    let faults_before = faults.len();
     let table = template::apply(&place, table, faults);
+    let template_applied = faults.len() == faults_before;
     let mut reader = Reader::new(place.clone(), table, faults);
     let name = reader.required_name("name", "登记的设备编号", "the name that the register has for this device");
     let address = bus::read_address(&mut reader);
@@ -106,7 +108,9 @@ pub(crate) fn read(index: usize, table: TomlTable, faults: &mut Vec<Fault>) -> O
     let identity = identity.map(|table| read_identity(Reader::new(format!("{place}.identity"), table, faults))).unwrap_or_default();
     let identity_points = each(&place, "identity_point", identity_tables, faults, read_identity_point);
     let points: Vec<Point> = each(&place, "point", tables, faults, |reader| Some(read_point(reader)));
-    check_points(&place, &points, &limits, faults);
+    if template_applied || !points.is_empty() {
+        check_points(&place, &points, &limits, faults);
+    }
     let rules = rule_tables
         .into_iter()
         .filter_map(|(key, state, table)| {

@@ -76,6 +76,9 @@ fault_codes! {
     ClockWrong = "clock_wrong",
     ClockUnsynchronised = "clock_unsynchronised",
     ClockUnknown = "clock_unknown",
+    /// The address of [local] is another program's.
+    ListenTaken = "listen_taken",
+    LogUnreadable = "log_unreadable",
     SerialPortMissing = "serial_port_missing",
     SerialPortDenied = "serial_port_denied",
     SerialPortUnusable = "serial_port_unusable",
@@ -115,6 +118,8 @@ impl FaultCode {
                 | FaultCode::SpoolSmall
                 | FaultCode::ReportsRefused
                 | FaultCode::ClockUnknown
+                | FaultCode::ListenTaken
+                | FaultCode::LogUnreadable
                 | FaultCode::ValueOutOfRange
                 | FaultCode::ValuesAllZero
                 | FaultCode::WordOrderDoubtful

@@ -59,8 +59,8 @@ pub(crate) fn read_point(mut reader: Reader<'_>) -> Point {
         reader.fault(
             "address",
             FaultCode::RegisterBeyondEnd,
-            format!("{address} 之后放不下 {value_type} 的其余寄存器"),
-            format!("{address} leaves no room for the other registers of {value_type}"),
+            format!("{address} 之后放不下 {value_type} 的其余寄存器；请核对地址与 type"),
+            format!("{address} leaves no room for the other registers of {value_type}; check address and type"),
         );
     }
     reader.finish();

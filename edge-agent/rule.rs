@@ -54,12 +54,15 @@ pub(crate) fn read_rule(reader: &mut Reader<'_>, points: &[Point]) -> Option<Rul
         );
     }
     match points.iter().find(|point| *point.name == *name) {
-        None if !name.is_empty() => reader.fault(
-            "point",
-            FaultCode::PointUnknown,
-            format!("“{name}”不是本设备的采集点"),
-            format!("`{name}` is not a point of this device"),
-        ),
+        None if !name.is_empty() => {
+            let known = points.iter().map(|point| &*point.name).collect::<Vec<_>>().join(", ");
+            reader.fault(
+                "point",
+                FaultCode::PointUnknown,
+                format!("“{name}”不是本设备的采集点；可填：{known}"),
+                format!("`{name}` is not a point of this device; write one of {known}"),
+            );
+        }
         Some(point) if test.is_some_and(|test| matches!(test, Test::Is(_)) != (point.value_type == ValueType::Bool)) => {
             let value_type = point.value_type.name();
             reader.fault(

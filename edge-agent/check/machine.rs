@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -50,7 +51,9 @@ pub(super) fn look(config: &Config, deep: bool, found: &mut Findings) {
         }
     } else {
         serial_ports(config, found);
+        listen(config, found);
     }
+    logs(config, found);
     checked_as_root(found);
 }
 
@@ -106,7 +109,33 @@ fn key(config: &Config, found: &mut Findings) {
         KeyError::Form { .. } => (FaultCode::KeyFileInvalid, "不是密钥文件；请用 shangyun-edge enrol 生成".to_string()),
         _ => (FaultCode::FileUnreadable, "读不到密钥文件；请用 shangyun-edge enrol 生成，或检查权限".to_string()),
     };
-    found.add(code, "gateway.key_file", zh, error.to_string());
+    found.add(code, "gateway.key_file", zh, format!("{error}; shangyun-edge enrol makes one"));
+}
+
+/// Nobody else may have the address of the agent's own page; the agent itself has it while it runs.
+fn listen(config: &Config, found: &mut Findings) {
+    let Some(address) = config.local.listen else { return };
+    if let Err(error) = TcpListener::bind(address) {
+        found.add(
+            FaultCode::ListenTaken,
+            "local.listen",
+            format!("{address} 已被其他程序占用（{error}）：状态页与 POST /usage 不可用；请换一个端口"),
+            format!("{address} is taken by another program ({error}): no page, and no POST /usage; choose another port"),
+        );
+    }
+}
+
+fn logs(config: &Config, found: &mut Findings) {
+    for log in &config.usage.logs {
+        let Err(error) = fs::File::open(&log.file) else { continue };
+        let shown = log.file.display();
+        found.add(
+            FaultCode::LogUnreadable,
+            "usage.log",
+            format!("读不到日志 {shown}（{error}）；请核对路径，并让运行用户可读"),
+            format!("the log {shown} cannot be read ({error}); check its path, and let the agent's user read it"),
+        );
+    }
 }
 
 fn receipt_keys(config: &Config, found: &mut Findings) {
@@ -116,7 +145,7 @@ fn receipt_keys(config: &Config, found: &mut Findings) {
             FaultCode::ReceiptKeysInvalid,
             "delivery.receipt_keys_file",
             "读不到平台公钥；请从平台 /api/v1/keys 取得，没有它任何报告都不会从缓存删除",
-            error.to_string(),
+            format!("{error}; fetch it, for without it no report ever leaves the spool"),
         );
     }
 }

@@ -105,6 +105,11 @@ fn faults_of_the_configuration() {
             "address = 0\ntype = \"f32\"\n[[device.point]]\nname = \"t\"\ntable = \"holding\"\naddress = 2\n",
         );
     });
+    case(&mut cases, "listen_not_loopback", |gateway| gateway.replace("listen = \"\"", "listen = \"0.0.0.0:8089\""));
+    case(&mut cases, "template_unknown", |gateway| {
+        gateway.config.truncate(gateway.config.rfind("[[device.point]]").unwrap());
+        gateway.replace_last("unit_id = 2", "template = \"no-such\"");
+    });
     case(&mut cases, "bus_twice", |gateway| {
         let bus = format!("[[bus]]\naddress = \"{}\"\n", gateway.machines_address());
         gateway.config.push_str(&bus);
@@ -196,6 +201,20 @@ fn faults_of_the_gateway_itself() {
     }
     case(&mut cases, "serial_port_missing", |gateway| gateway.second_machine_at("rtu:///dev/ttyUSB-absent"));
     case(&mut cases, "serial_port_unusable", |gateway| gateway.second_machine_at("rtu:///dev"));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen = \"{}\"", taken.local_addr().unwrap());
+    case(&mut cases, "listen_taken", move |gateway| gateway.replace("listen = \"\"", &listen));
+    case(&mut cases, "log_unreadable", |gateway| {
+        fs::write(gateway.file("pseudonym.key"), "0123456789abcdef".repeat(4)).unwrap();
+        mode(gateway, "pseudonym.key", 0o600);
+        let (key, log) = (gateway.file("pseudonym.key"), gateway.file("absent.log"));
+        gateway.config.push_str(&format!(
+            "[usage]\npseudonym_key_file = \"{}\"\nproduct = \"P-1\"\n[[usage.log]]\nfile = \"{}\"\n\
+             pattern = '^(?<at>\\S+) (?<user>\\S+) (?<function_module>\\S+)$'\n",
+            key.display(),
+            log.display()
+        ));
+    });
     each_is_found_alone(&factory, cases);
 }
 

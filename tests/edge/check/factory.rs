@@ -93,6 +93,9 @@ receipt_keys_file = "{dir}/keys.json"
 dir = "{dir}/spool"
 bytes_max = 268435456
 
+[local]
+listen = ""
+
 [report]
 every_s = 60
 
