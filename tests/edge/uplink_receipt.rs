@@ -166,7 +166,7 @@ fn receipts_that_the_service_did_not_sign_for_this_gateway_delete_nothing_and_ea
     let left = stand.unsettled(&boot);
     assert_eq!(left, (1..=*left.last().unwrap()).collect::<Vec<_>>());
     assert!(left.contains(&3));
-    assert_eq!(stand.refused(), [PathBuf::new(); 0]);
+    assert!(stand.refused().is_empty(), "{:?}", stand.refused());
 }
 
 #[test]
