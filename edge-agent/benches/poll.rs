@@ -190,6 +190,7 @@ fn whole_agent(dir: &Path, machines: usize) {
     assert!(subscriber.wait().unwrap().success());
     let first = begun.elapsed();
     let pid = agent.process.id();
+    // What starting costs is over by then.
     std::thread::sleep(Duration::from_secs(10));
     let (mut shares, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..WINDOWS {
