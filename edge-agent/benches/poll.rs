@@ -1,7 +1,8 @@
 //! What polling costs: `cargo bench -p shangyun-edge --bench poll`. Needs cc, libmodbus-dev, mosquitto and its clients, and pymodbus in
 //! target/test-venv (tests/run makes it). Everything runs on this machine, servers and broker included, so the figures are of it all.
 //!
-//! Points a second are counted where readings reach the reporter; the whole agent is the release binary with spool, broker and uplink.
+//! Points a second are counted where readings reach the reporter; the whole agent is the release binary with spool, broker and uplink, or
+//! the one that SHANGYUN_EDGE names, such as what deploy/build-static has built. `-- polling` and `-- agent` measure one of the two.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read};
@@ -22,17 +23,27 @@ const WINDOWS: usize = 5;
 
 fn main() {
     let dir = tempfile::tempdir().unwrap();
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |what: &str| asked.is_empty() || asked.iter().any(|argument| argument == what);
+    if wanted("polling") {
+        polling(dir.path());
+    }
+    if wanted("agent") {
+        for machines in [200, 1000] {
+            whole_agent(dir.path(), machines);
+        }
+    }
+}
+
+fn polling(dir: &Path) {
     for (machines, servers, points) in [(200, 1, 64), (1000, 5, 64), (200, 1, 20)] {
-        let servers: Vec<Peer> = (0..servers).map(|_| libmodbus(dir.path())).collect();
+        let servers: Vec<Peer> = (0..servers).map(|_| libmodbus(dir)).collect();
         let ports: Vec<u16> = servers.iter().flat_map(|server| server.ports.clone()).take(machines).collect();
         flat_out(&format!("libmodbus, {machines} machines × {points} points"), &ports, points, &servers);
     }
     let servers: Vec<Peer> = (0..2).map(|_| pymodbus()).collect();
-    let ports: Vec<u16> = servers.iter().cycle().take(20).map(|server| server.ports[0]).collect();
-    flat_out("pymodbus, 20 connections × 64 points", &ports, 64, &servers);
-    for machines in [200, 1000] {
-        whole_agent(dir.path(), machines);
-    }
+    let ports: Vec<u16> = servers.iter().cycle().take(100).map(|server| server.ports[0]).collect();
+    flat_out("pymodbus, 100 connections × 64 points", &ports, 64, &servers);
 }
 
 /// A process that does not outlive the measurement.
@@ -165,6 +176,7 @@ fn whole_agent(dir: &Path, machines: usize) {
     }
     let config = dir.join("agent.toml");
     std::fs::write(&config, text).unwrap();
+    let program = std::env::var("SHANGYUN_EDGE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_shangyun-edge").to_string());
     // Until the broker listens, the subscriber would end.
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         std::thread::sleep(Duration::from_millis(20));
@@ -182,7 +194,7 @@ fn whole_agent(dir: &Path, machines: usize) {
             .arg("-c")
             .arg("ulimit -n 4096; exec \"$@\"")
             .arg("sh")
-            .args([env!("CARGO_BIN_EXE_shangyun-edge"), "run", "--config"])
+            .args([&program, "run", "--config"])
             .arg(&config)
             .stderr(Stdio::null()),
         0,
