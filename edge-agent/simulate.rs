@@ -24,8 +24,8 @@ use crate::template::Template;
 
 pub use machine::{Machine, Refusal};
 pub use movement::{Movement, Phase, Simulation, Span, Step};
-pub use server::Listen;
 use server::{Bus, Door, MachineTime};
+pub use server::{Listen, answer_read};
 
 /// Unit ids of machines end here; those above have other uses on a line.
 const UNIT_ID_MAX: u8 = 247;

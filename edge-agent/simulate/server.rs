@@ -84,20 +84,32 @@ impl Service for Bus {
 }
 
 fn answer(machine: &Machine, request: &Request<'_>, at: DateTime<Utc>) -> Result<Response, ExceptionCode> {
+    if let Request::ReadDeviceIdentification(read_code, object) = *request
+        && machine.identifies
+    {
+        return identity(machine, read_code, object);
+    }
+    answer_read(request, |table, address, quantity| {
+        machine.read(table, address, quantity, at).map_err(|refusal| match refusal {
+            Refusal::IllegalAddress => ExceptionCode::IllegalDataAddress,
+            Refusal::IllegalQuantity => ExceptionCode::IllegalDataValue,
+        })
+    })
+}
+
+/// Answers requests of the function codes 1 to 4 from what `read` finds. Nothing else can be asked for: no simulated machine can be changed.
+pub fn answer_read(
+    request: &Request<'_>,
+    read: impl FnOnce(Table, u16, u16) -> Result<Block, ExceptionCode>,
+) -> Result<Response, ExceptionCode> {
     let (table, address, quantity) = match *request {
         Request::ReadCoils(address, quantity) => (Table::Coil, address, quantity),
         Request::ReadDiscreteInputs(address, quantity) => (Table::Discrete, address, quantity),
         Request::ReadInputRegisters(address, quantity) => (Table::Input, address, quantity),
         Request::ReadHoldingRegisters(address, quantity) => (Table::Holding, address, quantity),
-        Request::ReadDeviceIdentification(read_code, object) if machine.identifies => return identity(machine, read_code, object),
-        // Nothing can be changed in a simulated machine.
         _ => return Err(ExceptionCode::IllegalFunction),
     };
-    let block = machine.read(table, address, quantity, at).map_err(|refusal| match refusal {
-        Refusal::IllegalAddress => ExceptionCode::IllegalDataAddress,
-        Refusal::IllegalQuantity => ExceptionCode::IllegalDataValue,
-    })?;
-    match (table, block) {
+    match (table, read(table, address, quantity)?) {
         (Table::Coil, Block::Bits(bits)) => Ok(Response::ReadCoils(bits)),
         (Table::Discrete, Block::Bits(bits)) => Ok(Response::ReadDiscreteInputs(bits)),
         (Table::Input, Block::Words(words)) => Ok(Response::ReadInputRegisters(words)),

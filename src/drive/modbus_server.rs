@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use edge::point::{Block, Table};
+use edge::simulate::answer_read;
 use tokio::net::TcpListener;
 use tokio_modbus::server::Service;
 use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
@@ -32,26 +32,14 @@ struct Units {
 
 impl Units {
     fn answer(&self, unit_id: u8, request: &Request<'_>) -> Result<Response, ExceptionCode> {
-        let (table, address, quantity) = match *request {
-            Request::ReadCoils(address, quantity) => (Table::Coil, address, quantity),
-            Request::ReadDiscreteInputs(address, quantity) => (Table::Discrete, address, quantity),
-            Request::ReadInputRegisters(address, quantity) => (Table::Input, address, quantity),
-            Request::ReadHoldingRegisters(address, quantity) => (Table::Holding, address, quantity),
-            _ => return Err(ExceptionCode::IllegalFunction),
-        };
-        if quantity == 0 || quantity > table.quantity_max() {
-            return Err(ExceptionCode::IllegalDataValue);
-        }
-        let index = usize::from(unit_id).checked_sub(1);
-        let machine = index.and_then(|index| self.machines.get(index)).ok_or(ExceptionCode::GatewayTargetDevice)?;
-        let block = machine.registers((self.now)()).read(table, address, quantity).ok_or(ExceptionCode::IllegalDataAddress)?;
-        match (table, block) {
-            (Table::Coil, Block::Bits(bits)) => Ok(Response::ReadCoils(bits)),
-            (Table::Discrete, Block::Bits(bits)) => Ok(Response::ReadDiscreteInputs(bits)),
-            (Table::Input, Block::Words(words)) => Ok(Response::ReadInputRegisters(words)),
-            (Table::Holding, Block::Words(words)) => Ok(Response::ReadHoldingRegisters(words)),
-            _ => Err(ExceptionCode::ServerDeviceFailure),
-        }
+        answer_read(request, |table, address, quantity| {
+            if quantity == 0 || quantity > table.quantity_max() {
+                return Err(ExceptionCode::IllegalDataValue);
+            }
+            let index = usize::from(unit_id).checked_sub(1);
+            let machine = index.and_then(|index| self.machines.get(index)).ok_or(ExceptionCode::GatewayTargetDevice)?;
+            machine.registers((self.now)()).read(table, address, quantity).ok_or(ExceptionCode::IllegalDataAddress)
+        })
     }
 }
 
@@ -70,6 +58,7 @@ impl Service for Units {
 mod tests {
     use std::net::SocketAddr;
 
+    use edge::point::{Block, Table};
     use edge::requests::{RequestLimits, requests};
     use tokio_modbus::client::{Client, tcp};
     use tokio_modbus::{Slave, slave::SlaveContext};
