@@ -5,6 +5,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use toml::{Table as TomlTable, Value as TomlValue};
 
+use crate::bus::Address;
 use crate::device::Device;
 use crate::point::Point;
 use crate::simulate::machine::Machine;
@@ -39,6 +40,9 @@ pub fn device(address: &str, device: &Device, machine: &Machine, before: Option<
     let Device { name, unit_id, points, .. } = device;
     let (model, count) = (&machine.model, points.len());
     let _ = writeln!(out, "# {name}：{address}，单元号 / unit id {unit_id}，{model}，{count} 个采集点 / points");
+    if matches!(device.address, Address::Tls { .. }) {
+        let _ = writeln!(out, "#   此处不加密，证书须另行核对 / not encrypted here: certificates are another matter");
+    }
     if before.is_some_and(|before| before.points == *points) {
         return out;
     }

@@ -1,5 +1,6 @@
 //! A service under test: the real binary on free loopback ports, with a data directory of its own.
 
+pub mod enrolment;
 pub mod facts;
 pub mod history;
 pub mod http;
