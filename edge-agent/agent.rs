@@ -15,6 +15,7 @@ use crate::bus::Address;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::Device;
+use crate::kept::kept_going;
 use crate::key::{FileKey, KeyError, Signer};
 use crate::modbus::{self, DeviceStates};
 use crate::report::{Builder, Built, ClockState, EventKind, Item};
@@ -26,6 +27,7 @@ use crate::uplink::Uplink;
 use crate::uplink_state::SharedUplinkState;
 use crate::usage::{Batch, REPORT_ENTRIES_MAX, UsageCounts};
 use crate::watchdog::Watchdog;
+use crate::writing::SharedWriting;
 
 const ITEMS_WAITING_MAX: usize = 1024;
 const USAGE_WAITING_MAX: usize = 8;
@@ -67,7 +69,10 @@ pub async fn run_watched(
     let mut pollers = JoinSet::new();
     for (address, devices) in buses {
         let settings = config.bus(&address);
-        pollers.spawn(modbus::poll(address, settings, devices, clock.clone(), states.clone(), sender.clone()));
+        let (clock, states, sender) = (clock.clone(), states.clone(), sender.clone());
+        pollers.spawn(kept_going(format!("polling {address}"), move || {
+            modbus::poll(address.clone(), settings.clone(), devices.clone(), clock.clone(), states.clone(), sender.clone())
+        }));
     }
     report_items(config, clock, items, states, watchdog, shutdown).await
 }
@@ -177,6 +182,10 @@ struct Reporter {
     backoff: Backoff,
     /// Built, and not yet in the spool. A report is never built twice.
     unspooled: Vec<(ReportKey, Vec<u8>)>,
+    /// No more than about so many bytes are written in one piece: the spool takes whole pieces only.
+    piece_bytes_max: u64,
+    /// More was due than fits into one piece.
+    more: bool,
     /// Usage that waits for its reports.
     usage: VecDeque<Batch>,
     /// Usage in `unspooled`, each with the place of its last report there.
@@ -184,6 +193,7 @@ struct Reporter {
     log_marks: LogMarks,
     /// Dropped ranges that stand as events in the builder or in `unspooled`.
     dropped: Vec<DroppedRange>,
+    writing: SharedWriting,
 }
 
 impl Reporter {
@@ -225,12 +235,15 @@ impl Reporter {
             spool_at: now,
             backoff: Backoff::new(SPOOL_EVERY, Duration::from_secs(60)),
             unspooled: Vec::new(),
+            piece_bytes_max: config.spool.bytes_max / 4,
+            more: false,
             usage: VecDeque::new(),
             spooling: Vec::new(),
             // Before anything is spooled: the spool says which places in logs were reached.
             log_marks: LogMarks::open(&config.spool.dir, spool.next_position()),
             spool: SharedSpool::new(spool),
             dropped: Vec::new(),
+            writing: SharedWriting::default(),
         })
     }
 
@@ -243,6 +256,7 @@ impl Reporter {
             clock: self.clock.clone(),
             spool: self.spool.clone(),
             uplink,
+            writing: self.writing.clone(),
             devices,
             usage: UsageCounts::default(),
             usage_configured: config.usage.pseudonyms.is_some(),
@@ -262,7 +276,7 @@ impl Reporter {
     }
 
     fn wakes_at(&self) -> Instant {
-        if self.builder.full() || !self.unspooled.is_empty() || !self.usage.is_empty() {
+        if self.more || self.builder.full() || !self.unspooled.is_empty() || !self.usage.is_empty() {
             self.spool_at
         } else {
             self.due.max(self.spool_at)
@@ -272,14 +286,19 @@ impl Reporter {
     /// Spools what is due. A failure is said, and the same reports are tried again later.
     async fn wake(&mut self) {
         let now = Instant::now();
-        let all = now >= self.due;
-        if all {
+        let all = now >= self.due || self.more;
+        if now >= self.due {
             self.due = now + self.every;
         }
         self.spool_at = now + SPOOL_EVERY.min(self.every);
+        self.writing.dropped(self.builder.entries_dropped_total());
         match self.spool(all).await {
-            Ok(()) => self.backoff.reset(),
+            Ok(()) => {
+                self.backoff.reset();
+                self.writing.done();
+            }
             Err(error) => {
+                self.writing.failed(&error, self.clock.now());
                 let wait = self.backoff.after_failure(rand::random());
                 self.spool_at = now + wait;
                 tracing::error!(%error, wait_ms = wait.as_millis(), "reports cannot be spooled; they are tried again");
@@ -289,7 +308,11 @@ impl Reporter {
 
     async fn stop(&mut self) -> io::Result<()> {
         self.builder.event(self.clock.now(), EventKind::Stop, "");
-        self.spool(true).await
+        // What could not be written before goes first; the rest is built behind it.
+        while !self.unspooled.is_empty() || !self.builder.empty() || !self.usage.is_empty() {
+            self.spool(true).await?;
+        }
+        Ok(())
     }
 
     /// Builds what is due, full reports or everything, and spools it with one sync.
@@ -335,15 +358,21 @@ impl Reporter {
             self.builder.dropped(now, &self.dropped);
         }
         let clock = ClockState { now, synchronised: self.clock.synchronised(), monotonic_ms: self.clock.monotonic_ms() };
-        while all || self.builder.full() {
+        let mut bytes = 0;
+        while (all || self.builder.full()) && bytes < self.piece_bytes_max {
             let Some(built) = self.builder.build(clock)? else { break };
+            bytes += built.body.len() as u64;
             self.sealed(built)?;
         }
-        while let Some(mut batch) = self.usage.pop_front() {
+        self.more = all && !self.builder.empty();
+        while bytes < self.piece_bytes_max
+            && let Some(mut batch) = self.usage.pop_front()
+        {
             if let Err(error) = self.build_usage(clock, &mut batch) {
                 self.usage.push_front(batch);
                 return Err(error);
             }
+            bytes = self.unspooled.iter().map(|(_, body)| body.len() as u64).sum();
             self.spooling.push((self.unspooled.len().saturating_sub(1), batch));
         }
         Ok(())

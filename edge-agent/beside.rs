@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::kept::kept_going;
 use crate::local::{self, Local};
 use crate::status::Sources;
 use crate::tail::{self, LogMarks, Tails};
@@ -34,11 +35,15 @@ impl Beside {
                 every: config.report.every,
             };
             for log in &config.usage.logs {
-                tasks.spawn(tail::follow(tails.clone(), log.clone()));
+                let (tails, log) = (tails.clone(), log.clone());
+                tasks.spawn(kept_going(format!("reading {}", log.file.display()), move || tail::follow(tails.clone(), log.clone())));
             }
         }
         if let Some(listen) = config.local.listen {
-            tasks.spawn(local::serve(listen, Local::new(config.usage.clone(), sender, sources)));
+            let usage = config.usage.clone();
+            tasks.spawn(kept_going("the status page".into(), move || {
+                local::serve(listen, Local::new(usage.clone(), sender.clone(), sources.clone()))
+            }));
         }
         Beside { batches, _tasks: tasks }
     }

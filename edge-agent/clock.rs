@@ -8,8 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 
-/// systemd-timesyncd leaves this mark once it has set the clock.
+/// systemd-timesyncd touches this mark each time a server has told it the time: every 34 minutes at least.
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
+/// Of an older mark it is not known whether the servers can still be reached.
+const MARK_AGE_MAX: Duration = Duration::from_secs(3 * 3600);
 /// How long what `timedatectl` said is taken for true.
 const ASK_EVERY: Duration = Duration::from_secs(300);
 
@@ -84,7 +86,7 @@ impl Clock for SystemClock {
 
 /// Whether the system's clock follows a time server, whichever program sees to that; `None` where nobody can say.
 pub fn system_synchronised() -> Option<bool> {
-    if Path::new(TIMESYNC_MARK).exists() {
+    if recently_marked(Path::new(TIMESYNC_MARK), SystemTime::now()) {
         return Some(true);
     }
     let output = Command::new("timedatectl")
@@ -97,5 +99,26 @@ pub fn system_synchronised() -> Option<bool> {
         b"yes" => Some(true),
         b"no" => Some(false),
         _ => None,
+    }
+}
+
+fn recently_marked(mark: &Path, now: SystemTime) -> bool {
+    let marked = std::fs::metadata(mark).and_then(|metadata| metadata.modified());
+    marked.is_ok_and(|marked| now.duration_since(marked).is_ok_and(|age| age <= MARK_AGE_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_of_the_time_service_counts_while_it_is_fresh() {
+        let mark = tempfile::NamedTempFile::new().unwrap();
+        let marked = mark.as_file().metadata().unwrap().modified().unwrap();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert!(recently_marked(mark.path(), marked + minutes(35)));
+        assert!(!recently_marked(mark.path(), marked + minutes(181)));
+        assert!(!recently_marked(mark.path(), marked - minutes(1)), "the clock was set back since");
+        assert!(!recently_marked(Path::new("/nowhere"), marked));
     }
 }

@@ -1,4 +1,4 @@
-//! The edge agent: reads machines over Modbus/TCP, spools reports on disk and delivers them over MQTT.
+//! The edge agent: reads machines over Modbus, spools reports on disk and delivers them over MQTT.
 //!
 //! `run` is the whole agent, `run_watched` the same under a service manager; `run_with_items` is the agent without the polling, for items that come from elsewhere.
 //! The deciding parts (`point`, `report`, `spool`, `delivery`) know no runtime and are given the time.
@@ -19,6 +19,7 @@ pub mod device;
 pub mod enrol;
 pub mod fault;
 pub mod identity;
+mod kept;
 pub mod key;
 mod local;
 pub mod modbus;
@@ -54,6 +55,7 @@ mod uplink;
 pub mod uplink_state;
 pub mod usage;
 pub mod watchdog;
+mod writing;
 
 pub use agent::{RunError, run, run_watched, run_with_items};
 pub use clock::{Clock, SystemClock};

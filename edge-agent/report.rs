@@ -69,7 +69,6 @@ pub struct UsageEntry {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     Device(Entry),
-    Usage(UsageEntry),
     Event(Event),
 }
 
@@ -157,19 +156,19 @@ pub struct Built {
     pub body: Vec<u8>,
     entry_count: usize,
     event_count: usize,
-    usage_count: usize,
 }
 
-/// Collects entries and events. `build` shows the next report; only `taken` moves on, so a report that could not be spooled is built again.
+/// Collects entries and events. `build` shows the next report; only `taken` moves on, so what could not be sealed is built again.
 pub struct Builder {
     boot: String,
     seq: u64,
     enterprise: Option<String>,
     devices_max: usize,
     entries: VecDeque<Entry>,
-    usage: VecDeque<UsageEntry>,
     events: Vec<Event>,
+    /// Dropped because nothing could be spooled, and not yet said.
     entries_dropped_count: u64,
+    entries_dropped_total: u64,
     clock_before: Option<(DateTime<Utc>, u64)>,
 }
 
@@ -181,9 +180,9 @@ impl Builder {
             enterprise,
             devices_max: devices_max.clamp(1, limits::ENTRIES_MAX),
             entries: VecDeque::new(),
-            usage: VecDeque::new(),
             events: Vec::new(),
             entries_dropped_count: 0,
+            entries_dropped_total: 0,
             clock_before: None,
         }
     }
@@ -194,8 +193,14 @@ impl Builder {
 
     pub fn push(&mut self, item: impl Into<Item>) {
         match item.into() {
-            Item::Device(entry) => self.entries_dropped_count += push_bounded(&mut self.entries, entry),
-            Item::Usage(entry) => self.entries_dropped_count += push_bounded(&mut self.usage, entry),
+            Item::Device(entry) => {
+                if self.entries.len() >= WAITING_MAX {
+                    self.entries.pop_front();
+                    self.entries_dropped_count += 1;
+                    self.entries_dropped_total += 1;
+                }
+                self.entries.push_back(entry);
+            }
             Item::Event(event) => self.events.push(event),
         }
     }
@@ -212,7 +217,12 @@ impl Builder {
     }
 
     pub fn empty(&self) -> bool {
-        self.entries.is_empty() && self.usage.is_empty() && self.events.is_empty()
+        self.entries.is_empty() && self.events.is_empty()
+    }
+
+    /// Since the start.
+    pub(crate) fn entries_dropped_total(&self) -> u64 {
+        self.entries_dropped_total
     }
 
     pub fn events_waiting(&self) -> bool {
@@ -221,7 +231,7 @@ impl Builder {
 
     /// A full report's worth of entries is waiting.
     pub fn full(&self) -> bool {
-        self.entries.len() >= self.devices_max || self.usage.len() >= limits::ENTRIES_MAX
+        self.entries.len() >= self.devices_max
     }
 
     /// The next report, or `None` if there is nothing to say.
@@ -237,14 +247,13 @@ impl Builder {
         }
         let event_count = self.events.len().min(EVENTS_MAX);
         let mut entry_count = self.entries.len().min(self.devices_max);
-        let mut usage_count = self.usage.len().min(limits::ENTRIES_MAX);
         loop {
-            let body = self.body(clock, entry_count, usage_count, event_count)?;
-            if body.len() <= limits::REPORT_BYTES_MAX || entry_count + usage_count <= 1 {
+            let body = self.body(clock, entry_count, event_count)?;
+            if body.len() <= limits::REPORT_BYTES_MAX || entry_count <= 1 {
                 let key = ReportKey { boot: self.boot.clone(), seq: self.seq };
-                return Ok(Some(Built { key, body, entry_count, usage_count, event_count }));
+                return Ok(Some(Built { key, body, entry_count, event_count }));
             }
-            (entry_count, usage_count) = (entry_count.div_ceil(2), usage_count / 2);
+            entry_count = entry_count.div_ceil(2);
         }
     }
 
@@ -252,28 +261,19 @@ impl Builder {
     pub(crate) fn build_usage(&self, clock: ClockState, entries: &[UsageEntry]) -> Result<Built, serde_json::Error> {
         let body = self.write(clock, &[], &[], entries)?;
         let key = ReportKey { boot: self.boot.clone(), seq: self.seq };
-        Ok(Built { key, body, entry_count: 0, usage_count: 0, event_count: 0 })
+        Ok(Built { key, body, entry_count: 0, event_count: 0 })
     }
 
-    /// The report is in the spool: its number is used up and its contents are gone from here.
+    /// The report has its number for good, and its contents are gone from here: whoever has it spools it.
     pub fn taken(&mut self, built: &Built) {
         self.seq += 1;
         self.entries.drain(..built.entry_count);
-        self.usage.drain(..built.usage_count);
         self.events.drain(..built.event_count);
     }
 
-    fn body(
-        &mut self,
-        clock: ClockState,
-        entry_count: usize,
-        usage_count: usize,
-        event_count: usize,
-    ) -> Result<Vec<u8>, serde_json::Error> {
+    fn body(&mut self, clock: ClockState, entry_count: usize, event_count: usize) -> Result<Vec<u8>, serde_json::Error> {
         self.entries.make_contiguous();
-        self.usage.make_contiguous();
-        let (entries, usage) = (self.entries.as_slices().0, self.usage.as_slices().0);
-        self.write(clock, &self.events[..event_count], &entries[..entry_count], &usage[..usage_count])
+        self.write(clock, &self.events[..event_count], &self.entries.as_slices().0[..entry_count], &[])
     }
 
     fn write(&self, clock: ClockState, events: &[Event], devices: &[Entry], usage: &[UsageEntry]) -> Result<Vec<u8>, serde_json::Error> {
@@ -303,16 +303,6 @@ impl Builder {
         }
         self.clock_before = Some((clock.now, clock.monotonic_ms));
     }
-}
-
-/// How many had to make room: 0 or 1.
-fn push_bounded<T>(waiting: &mut VecDeque<T>, new: T) -> u64 {
-    let full = waiting.len() >= WAITING_MAX;
-    if full {
-        waiting.pop_front();
-    }
-    waiting.push_back(new);
-    u64::from(full)
 }
 
 #[cfg(test)]

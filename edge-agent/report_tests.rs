@@ -55,24 +55,28 @@ fn the_service_reads_a_report_without_a_fault_or_an_unknown_field() {
     for quality in Quality::ALL {
         builder.push(Entry { quality: *quality, ..entry("SN-1") });
     }
-    builder.push(Item::Usage(UsageEntry {
+    for state in [State::Idle, State::Stopped, State::Fault, State::Offline] {
+        builder.push(Entry { state: Some(state), ..entry("SN-2") });
+    }
+    let usage = UsageEntry {
         product: "P-1".into(),
         function_module: "设备OEE分析".into(),
         user: "7f3a".into(),
         at: at("2019-11-05T00:00:10Z"),
         actions: 3,
         active_s: Some(120),
-    }));
-    for state in [State::Idle, State::Stopped, State::Fault, State::Offline] {
-        builder.push(Entry { state: Some(state), ..entry("SN-2") });
-    }
-    let built = builder.build(clock("2019-11-05T00:01:02Z", 123_456)).unwrap().unwrap();
+    };
+    let sent = clock("2019-11-05T00:01:02Z", 123_456);
+    let of_usage = builder.build_usage(sent, &[usage]).unwrap();
+    let built = builder.build(sent).unwrap().unwrap();
     let context =
         ReadContext { door: Door::Gateway, received_at: at("2019-11-05T00:01:03Z"), future_skew_s_max: 300, admission: &AdmittedBefore };
-    let readout = wire::read_report(&built.body, &context);
-    let report = readout.report.unwrap();
-    assert_eq!((readout.unknown_fields, report.devices.len(), report.usage.len(), report.events.len()), (0, 12, 1, 5));
-    assert_eq!((report.boot.as_deref(), report.seq), (Some("b7"), Some(1)));
+    for (built, counts) in [(built, (0, 12, 0, 5)), (of_usage, (0, 0, 1, 0))] {
+        let readout = wire::read_report(&built.body, &context);
+        let report = readout.report.unwrap();
+        assert_eq!((readout.unknown_fields, report.devices.len(), report.usage.len(), report.events.len()), counts);
+        assert_eq!((report.boot.as_deref(), report.seq), (Some("b7"), Some(1)));
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct Status {
     pub broker: BrokerStatus,
     /// Absent while the spool's disk gives no answer.
     pub spool: Option<SpoolStatus>,
+    #[serde(default)]
+    pub writing: WritingStatus,
     pub standing: Vec<Standing>,
     /// By name.
     pub devices: Vec<DeviceStatus>,
@@ -85,6 +87,16 @@ pub struct SpoolStatus {
     /// Since the start.
     pub dropped: u64,
     pub unreadable: u64,
+}
+
+/// Whether what was read reaches the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WritingStatus {
+    /// While nothing can be written, so that readings wait in memory.
+    pub failing_since: Option<DateTime<Utc>>,
+    pub error: Option<String>,
+    /// Entries for which there was no room in memory, since the start.
+    pub entries_dropped_total: u64,
 }
 
 /// What the service says that it counts today.

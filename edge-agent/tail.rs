@@ -66,13 +66,16 @@ impl Tail {
         let mut follower = Follower::new(self.log.file.clone(), self.place.clone(), self.log.from_start);
         let mut trouble = String::new();
         loop {
-            let Ok((returned, read)) = tokio::task::spawn_blocking(move || {
+            let (returned, read) = match tokio::task::spawn_blocking(move || {
                 let read = follower.read();
                 (follower, read)
             })
             .await
-            else {
-                return;
+            {
+                Ok(done) => done,
+                // Whoever keeps this going says it, and begins anew from the place that was written down.
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => return,
             };
             follower = returned;
             let pieces = match read {

@@ -15,6 +15,7 @@ pub(super) fn text(status: &Status) -> Result<Vec<u8>, prometheus::Error> {
     devices(status, &figures)?;
     broker(status, &figures)?;
     spool(status, &figures)?;
+    writing(status, &figures)?;
     usage(status, &figures)?;
     let mut out = Vec::new();
     TextEncoder::new().encode(&figures.0.gather(), &mut out)?;
@@ -122,6 +123,17 @@ fn spool(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {
         spool.dropped,
     )?;
     figures.total("shangyun_edge_spool_unreadable_reports_total", "Reports that damage of the disk made unreadable.", spool.unreadable)
+}
+
+fn writing(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {
+    let writing = &status.writing;
+    let failing = u64::from(writing.failing_since.is_some());
+    figures.count("shangyun_edge_spool_write_failing", "1 while reports cannot be written to the disk.", failing)?;
+    figures.total(
+        "shangyun_edge_dropped_entries_total",
+        "Entries for which there was no room in memory while nothing could be written.",
+        writing.entries_dropped_total,
+    )
 }
 
 fn usage(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {

@@ -10,9 +10,12 @@ use crate::delivery;
 use crate::modbus::{DeviceState, DeviceStates};
 use crate::shared::SharedSpool;
 use crate::spool::SpoolFigures;
-use crate::status::{BrokerState, BrokerStatus, DeviceStatus, LastError, SpoolStatus, Standing, Status, UsageStatus, trouble};
+use crate::status::{
+    BrokerState, BrokerStatus, DeviceStatus, LastError, SpoolStatus, Standing, Status, UsageStatus, WritingStatus, trouble,
+};
 use crate::uplink_state::{SharedUplinkState, UplinkState};
 use crate::usage::{LineOutcome, UsageCounts};
+use crate::writing::{SharedWriting, Writing};
 
 #[derive(Clone)]
 pub(crate) struct Sources {
@@ -22,6 +25,7 @@ pub(crate) struct Sources {
     pub clock: Arc<dyn Clock>,
     pub spool: SharedSpool,
     pub uplink: SharedUplinkState,
+    pub writing: SharedWriting,
     pub devices: DeviceStates,
     pub usage: UsageCounts,
     pub usage_configured: bool,
@@ -50,6 +54,7 @@ impl Sources {
             standing: uplink.standing.as_ref().map(standing).unwrap_or_default(),
             broker: broker_status(uplink),
             spool,
+            writing: writing_status(self.writing.read()),
             devices: self.devices.snapshot().into_iter().map(device_status).collect(),
             usage: UsageStatus {
                 configured: self.usage_configured,
@@ -76,6 +81,11 @@ fn spool_status(figures: &SpoolFigures) -> SpoolStatus {
         dropped: figures.dropped,
         unreadable: figures.unreadable,
     }
+}
+
+fn writing_status(Writing { failing, entries_dropped_total }: Writing) -> WritingStatus {
+    let (failing_since, error) = failing.map(|failure| (failure.since, failure.error)).unzip();
+    WritingStatus { failing_since, error, entries_dropped_total }
 }
 
 fn broker_status(uplink: UplinkState) -> BrokerStatus {

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 
 use super::*;
-use crate::status::{BrokerState, BrokerStatus, LastError, SpoolStatus, Standing, UsageStatus};
+use crate::status::{BrokerState, BrokerStatus, LastError, SpoolStatus, Standing, UsageStatus, WritingStatus};
 
 /// A gateway of which nothing can be complained.
 pub(crate) fn well() -> Status {
@@ -50,6 +50,7 @@ pub(crate) fn well() -> Status {
             dropped: 0,
             unreadable: 0,
         }),
+        writing: WritingStatus::default(),
         standing: vec![Standing { voucher: "V-1".into(), required: 67, connected: 41, as_of: Some(at - chrono::Duration::minutes(10)) }],
         devices: vec![device("SN-0001"), device("注塑机-2")],
         usage: UsageStatus::default(),

@@ -33,6 +33,7 @@ pub(super) fn troubles(status: &Status) -> Vec<Trouble> {
     let mut out = Vec::new();
     broker(status, &mut out);
     spool(status, &mut out);
+    writing(status, &mut out);
     if status.clock_synchronised == Some(false) {
         out.push(Trouble::new(
             "clock_unsynchronised",
@@ -130,6 +131,27 @@ fn spool(status: &Status, out: &mut Vec<Trouble>) {
             "spool.dir",
             format!("磁盘损坏，{count} 份报告无法读出（已向平台申报）；请检查磁盘"),
             format!("{count} reports cannot be read because the disk is damaged; the service is told; check the disk"),
+        ));
+    }
+}
+
+fn writing(status: &Status, out: &mut Vec<Trouble>) {
+    let writing = &status.writing;
+    if let Some(error) = &writing.error {
+        out.push(Trouble::new(
+            "spool_unwritable",
+            "spool.dir",
+            format!("报告写不进磁盘，读数暂留内存，停机或断电即失；请腾出空间或检查磁盘（{error}）"),
+            format!("reports cannot be written to the disk ({error}); readings wait in memory, and end with the agent: free space, or check the disk"),
+        ));
+    }
+    if writing.entries_dropped_total > 0 {
+        let count = writing.entries_dropped_total;
+        out.push(Trouble::new(
+            "entries_dropped",
+            "spool.dir",
+            format!("磁盘写不进时内存已满，启动以来丢弃了最旧的 {count} 条读数（会向平台申报）"),
+            format!("{count} entries, the oldest, were dropped since the start because memory was full while nothing could be written; the service is told"),
         ));
     }
 }

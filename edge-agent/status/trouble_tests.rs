@@ -37,6 +37,8 @@ fn each_trouble_is_named() {
     assert_eq!(spool(|spool| spool.hours_left = Some(11.9)), ["spool_nearly_full"]);
     assert_eq!(spool(|spool| spool.dropped = 1), ["reports_dropped"]);
     assert_eq!(spool(|spool| spool.unreadable = 1), ["reports_unreadable"]);
+    assert_eq!(codes(|status| status.writing.error = Some("no space left".into())), ["spool_unwritable"]);
+    assert_eq!(codes(|status| status.writing.entries_dropped_total = 1), ["entries_dropped"]);
     assert_eq!(codes(|status| status.clock_synchronised = Some(false)), ["clock_unsynchronised"]);
     assert_eq!(codes(|status| (status.devices[0].failing, status.devices[0].last_error) = (true, error())), ["device_failing"]);
     assert_eq!(codes(|status| status.devices[0].last_error = error()), [""; 0], "that is over");

@@ -90,6 +90,8 @@ impl Store {
                 return Err(EnrolError::Overtaken(asked.gateway.into()));
             }
             let (pseudonym_key, _) = pseudonym_key(&mut writing, &enterprise, actor).await?;
+            // The enterprise may be another one by now, whose key is made only here.
+            writing.commit().await?;
             return Ok(Enrolled { enterprise, pseudonym_key, token, repeated: true });
         }
         if key_of_another(&mut writing, asked).await? {

@@ -92,7 +92,6 @@ impl Polling {
             match timeout_at(until, self.items.recv()).await.ok()?? {
                 Item::Device(entry) => return Some(entry),
                 Item::Event(event) => self.events.push(event),
-                Item::Usage(_) => {}
             }
         }
     }
