@@ -46,7 +46,7 @@ fault_codes! {
     PointUnknown = "point_unknown",
     ScaleZero = "scale_zero",
     DeviceTwice = "device_twice",
-    /// Two devices with the same address and unit id.
+    /// Two devices that read the same registers of the same unit.
     UnitTwice = "unit_twice",
     DevicesMissing = "devices_missing",
     TemplateUnknown = "template_unknown",

@@ -74,6 +74,16 @@ impl Connection {
         })
     }
 
+    /// What was owed on the connection before this one: a serial server passes on to whoever is connected what a machine answers.
+    pub(super) fn owed_before(mut self, overdue: Overdue) -> Connection {
+        self.overdue = overdue;
+        self
+    }
+
+    pub(super) fn into_overdue(self) -> Overdue {
+        self.overdue
+    }
+
     /// Whether another request makes sense. Over TCP it does not after anything but an answer: reconnect.
     pub fn usable(&self) -> bool {
         !self.broken && (self.framing == Framing::Rtu || !self.unclean)
@@ -110,7 +120,9 @@ impl Connection {
             Ok(answer) => answer,
             Err(trouble) => {
                 self.broken = matches!(trouble, ReadTrouble::Closed | ReadTrouble::Broken(_));
-                if self.framing == Framing::Rtu {
+                // A frame of the length, unit and function that were asked for is the answer, spoilt, where no other could come.
+                let spoilt = trouble == ReadTrouble::Crc && !self.overdue.any(self.quiet_since);
+                if self.framing == Framing::Rtu && !spoilt {
                     self.overdue.add(unit_id, request, self.quiet_since);
                 }
                 Err(trouble)

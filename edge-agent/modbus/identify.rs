@@ -52,17 +52,19 @@ impl Identifier {
 
     /// Asks where it is time to: at first, each hour, and after the machine or the connection was gone.
     pub async fn ask(&mut self, line: &mut Line, device: &Device) {
-        let now = Instant::now();
-        if self.loss_count == line.loss_count() && self.ask_at.is_some_and(|at| now < at) {
+        let (now, loss_count) = (Instant::now(), line.loss_count());
+        if self.loss_count == loss_count && self.ask_at.is_some_and(|at| now < at) {
             return;
         }
         if let Ok(said) = ask(line, device).await {
             self.changed |= self.said.as_ref().is_some_and(|before| *before != said);
             self.said = Some(said);
         }
-        // A machine that did not answer this question is left in peace with it, whatever happened to the connection by asking.
+        // A machine that did not answer this question is left in peace with it, whatever happened to the connection by asking, and no
+        // other machine of this line is asked who it is because of that.
         self.ask_at = Some(now + ASK_EVERY);
-        self.loss_count = line.loss_count();
+        line.forgive(loss_count);
+        self.loss_count = loss_count;
     }
 
     /// The identity stands in the first entry, in the first after a change, and once a day.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::overdue::Overdue;
 use super::request::{Answer, ReadRequest};
 use super::trouble::{ReadTrouble, Unreachable};
 use crate::backoff::Backoff;
@@ -17,6 +18,8 @@ pub(super) struct Line {
     address: Address,
     settings: BusSettings,
     connection: Option<Connection>,
+    /// What the machines owed when the last connection ended.
+    overdue: Overdue,
     backoff: Backoff,
     retry_at: Option<Instant>,
     loss_count: u64,
@@ -24,12 +27,25 @@ pub(super) struct Line {
 
 impl Line {
     pub fn new(address: Address, settings: BusSettings) -> Line {
-        Line { address, settings, connection: None, backoff: Backoff::new(RETRY_FIRST, RETRY_MAX), retry_at: None, loss_count: 0 }
+        Line {
+            address,
+            settings,
+            connection: None,
+            overdue: Overdue::default(),
+            backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
+            retry_at: None,
+            loss_count: 0,
+        }
     }
 
     /// How often the other side was gone. Whoever answers now may be another machine.
     pub fn loss_count(&self) -> u64 {
         self.loss_count
+    }
+
+    /// What was lost since the count was this says nothing of the machines.
+    pub fn forgive(&mut self, loss_count: u64) {
+        self.loss_count = loss_count;
     }
 
     /// Has the next request begin a connection of its own, if that means anything here.
@@ -41,10 +57,13 @@ impl Line {
 
     pub async fn read(&mut self, unit_id: u8, request: &ReadRequest, limit: Duration) -> Result<Answer, ReadTrouble> {
         let kept = self.connection.is_some();
-        let answer = self.ask(unit_id, request, limit).await;
-        // Many servers close what was idle for a while; that says nothing of the machine.
-        if kept && matches!(answer, Err(ReadTrouble::Closed | ReadTrouble::Broken(_))) {
-            return self.ask(unit_id, request, limit).await;
+        let mut answer = self.ask(unit_id, request, limit).await;
+        // Many servers close what was idle for a while: where the next connection holds, it was no loss.
+        if kept && ended(&answer) {
+            answer = self.ask(unit_id, request, limit).await;
+        }
+        if ended(&answer) {
+            self.loss_count += 1;
         }
         answer
     }
@@ -54,15 +73,12 @@ impl Line {
             Some(connection) => connection,
             None => {
                 let connection = self.connect(limit).await?;
-                self.connection.insert(connection)
+                self.connection.insert(connection.owed_before(std::mem::take(&mut self.overdue)))
             }
         };
         let answer = connection.read(unit_id, request, limit).await;
-        if !connection.usable() {
-            self.connection = None;
-        }
-        if matches!(answer, Err(ReadTrouble::Closed | ReadTrouble::Broken(_))) {
-            self.loss_count += 1;
+        if let Some(spent) = self.connection.take_if(|connection| !connection.usable()) {
+            self.overdue = spent.into_overdue();
         }
         answer
     }
@@ -84,4 +100,8 @@ impl Line {
             }
         }
     }
+}
+
+fn ended(answer: &Result<Answer, ReadTrouble>) -> bool {
+    matches!(answer, Err(ReadTrouble::Closed | ReadTrouble::Broken(_)))
 }

@@ -1,8 +1,9 @@
 //! Answers that are still owed on a bus whose frames carry no transaction number.
 //!
-//! On RTU a late answer looks like the answer to the next request of the same shape (unit, function, length). So after a failure a unit
-//! is first asked something whose answer has a shape that nothing owed has. A machine answers in the order in which it is asked: once
-//! that answer is there, nothing from before it can come any more.
+//! On RTU a late answer looks like the answer to the next request of the same shape (unit, function, length). So before a unit is asked
+//! for a shape that it owes, it is asked something of a shape that nothing owed has. A machine answers in the order in which it is asked:
+//! once that answer is there, nothing from before it can come any more. Where the question stays unanswered, because the machine knows
+//! no request but the one of its handbook, it is time that settles the debt.
 
 use std::time::Duration;
 
@@ -42,15 +43,22 @@ impl Overdue {
         self.owed.push((shape, now));
     }
 
+    /// Whether any answer is owed, by whichever unit.
+    pub fn any(&self, now: Instant) -> bool {
+        self.owed.iter().any(|(_, since)| now.duration_since(*since) < OWED_MAX)
+    }
+
     /// The unit has answered a question that could not be mistaken.
     pub fn answered(&mut self, unit_id: u8) {
         self.owed.retain(|(shape, _)| shape.unit_id != unit_id);
     }
 
-    /// What to ask the unit before `request`, if answers are owed: near the same place, but of a shape of its own.
+    /// What to ask the unit before `request`, if an answer is owed that could be taken for its own: near the same place, but of a shape
+    /// of its own. That a question stays unanswered puts off no request but those of the question's shape.
     pub fn question(&self, unit_id: u8, request: &ReadRequest, now: Instant) -> Option<ReadRequest> {
         let ReadRequest::Values { table, address, quantity } = *request else { return None };
-        let owes = |(shape, since): &&(Shape, Instant)| shape.unit_id == unit_id && now.duration_since(*since) < OWED_MAX;
+        let asked = Shape::of(unit_id, request)?;
+        let owes = |(shape, since): &&(Shape, Instant)| *shape == asked && now.duration_since(*since) < OWED_MAX;
         self.owed.iter().find(owes)?;
         let step = if table.holds_bits() { 8 } else { 1 };
         // Fewer than asked for are surely there; if they are all taken, more.
@@ -60,7 +68,7 @@ impl Overdue {
         let question = |quantity: u16| ReadRequest::Values { table, address: address.min(u16::MAX - (quantity - 1)), quantity };
         let own = |question: &ReadRequest| {
             let shape = Shape::of(unit_id, question);
-            shape != Shape::of(unit_id, request) && !self.owed.iter().any(|(owed, _)| Some(*owed) == shape)
+            shape != Some(asked) && !self.owed.iter().any(|(owed, _)| Some(*owed) == shape)
         };
         fewer.chain(more).map(question).find(own)
     }
@@ -86,12 +94,29 @@ mod tests {
         overdue.add(1, &values(1), now);
         overdue.add(1, &values(2), now);
         assert_eq!(
-            overdue.question(1, &values(5), now),
+            overdue.question(1, &values(3), now),
             Some(ReadRequest::Values { table: Table::Holding, address: 65_532, quantity: 4 }),
             "neither owed nor what is asked next, and within the table"
         );
+        assert_eq!(overdue.question(1, &values(5), now), None, "nothing owed could be taken for its answer");
         overdue.answered(1);
         assert_eq!(overdue.question(1, &values(3), now), None);
+    }
+
+    #[test]
+    fn unanswered_questions_put_off_the_request_itself_no_longer_than_its_own_debt_lasts() {
+        let begun = Instant::now();
+        let mut overdue = Overdue::default();
+        overdue.add(1, &values(3), begun);
+        let asked_at: Vec<u64> = (0..120)
+            .filter(|second| {
+                let now = begun + Duration::from_secs(*second);
+                let question = overdue.question(1, &values(3), now);
+                question.iter().for_each(|question| overdue.add(1, question, now));
+                question.is_none()
+            })
+            .collect();
+        assert_eq!(asked_at, (OWED_MAX.as_secs()..120).collect::<Vec<_>>());
     }
 
     #[test]
@@ -101,6 +126,8 @@ mod tests {
         let mut overdue = Overdue::default();
         overdue.add(1, &coils(4), now);
         assert_eq!(overdue.question(1, &coils(7), now), Some(coils(15)));
+        assert!(overdue.any(now));
         assert_eq!(overdue.question(1, &coils(7), now + OWED_MAX), None);
+        assert!(!overdue.any(now + OWED_MAX));
     }
 }
