@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_modbus::server::Service;
@@ -145,4 +146,79 @@ async fn a_machine_that_goes_and_comes_back_is_read_again() {
         Server::new(listener).serve(&accept, |_| {}).await
     });
     next_of(&mut entries, "SN-1", |entry| entry.quality == Quality::Normal).await;
+}
+
+#[derive(Clone, Copy)]
+enum Spoils {
+    /// A bit of the answer.
+    Bit,
+    /// The whole answer.
+    All,
+}
+
+/// In RTU frames: a machine that answers one request, that of its handbook, and no other. One answer is spoilt on its way.
+async fn serve_one_request(spoils: Spoils) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut request, mut answered_count) = ([0; 8], 0);
+        while stream.read_exact(&mut request).await.is_ok() {
+            if request[..6] != [1, 3, 0, 0, 0, 3] {
+                continue;
+            }
+            answered_count += 1;
+            let mut answer = vec![1, 3, 6, 0x40, 0x86, 0x66, 0x66, 0, 7];
+            answer.extend(crc::Crc::<u16>::new(&crc::CRC_16_MODBUS).checksum(&answer).to_le_bytes());
+            match spoils {
+                _ if answered_count != 2 => {}
+                Spoils::Bit => answer[4] ^= 1,
+                Spoils::All => continue,
+            }
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    address
+}
+
+/// The entries of a machine that is read each second, with the seconds since the start.
+async fn entries_of_one_request(spoils: Spoils, seconds: u64) -> Vec<(u64, Quality)> {
+    let address = format!("rtu+tcp://{}", serve_one_request(spoils).await);
+    let text = format!(
+        "[gateway]\nid = \"g\"\ntoken = \"t\"\n[spool]\ndir = \"d\"\n[[device]]\nname = \"SN\"\naddress = \"{address}\"\n\
+         poll_ms = 1000\ntimeout_ms = 300\nidentify = false\n[[device.point]]\nname = \"kw\"\ntable = \"holding\"\naddress = 0\n\
+         type = \"f32\"\n[[device.point]]\nname = \"n\"\ntable = \"holding\"\naddress = 2\n"
+    );
+    let (sender, mut items) = mpsc::channel(1);
+    tokio::spawn(poll(
+        Address::read(&address).unwrap(),
+        BusSettings::default(),
+        Config::read(&text, []).unwrap().devices,
+        Arc::new(SystemClock::default()),
+        DeviceStates::default(),
+        sender,
+    ));
+    let begun = Instant::now();
+    let mut entries = vec![];
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        if let Some(Item::Device(entry)) = items.recv().await {
+            assert_eq!(entry.readings.len(), if entry.quality == Quality::Normal { 2 } else { 0 });
+            entries.push((begun.elapsed().as_secs(), entry.quality));
+        }
+    }
+    entries
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_answers_its_one_request_alone_is_read_again_a_minute_after_an_answer_was_lost() {
+    let entries = entries_of_one_request(Spoils::All, 90).await;
+    let bad: Vec<u64> = entries.iter().filter(|(_, quality)| *quality == Quality::Communication).map(|(at, _)| *at).collect();
+    assert!(bad.len() > 50 && bad.iter().all(|at| (1..=62).contains(at)), "{entries:?}");
+    assert_eq!(entries.last().unwrap().1, Quality::Normal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_came_spoilt_is_not_waited_for_and_costs_no_poll() {
+    let entries = entries_of_one_request(Spoils::Bit, 10).await;
+    assert!(entries.len() >= 10 && entries.iter().all(|(_, quality)| *quality == Quality::Normal), "{entries:?}");
 }

@@ -16,6 +16,11 @@ framing = sys.argv[1]
 port = int(sys.argv[2])
 behaviours = dict((int(unit), how) for unit, how in (argument.split("=") for argument in sys.argv[3:]))
 deaf = set()
+# Of "idle:MS": so long a connection may be idle.
+patience = next((int(how[5:]) / 1000 for how in behaviours.values() if how.startswith("idle:")), None)
+# Of "serial:MS": machines that share a serial line, whose answers go to whoever is connected when they come.
+line_free_at = 0.0
+connected = None
 asked_count = {unit: 0 for unit in behaviours}
 
 
@@ -60,6 +65,9 @@ async def answer(transaction, unit, pdu, how, writer):
     how, _, detail = how.partition(":")
     good = wrap(transaction, unit, values(unit, function, address, quantity) if function != 43 else bytes([0xAB, 1]))
     exception = lambda code: wrap(transaction, unit, bytes([function | 0x80, int(code)]))
+    if function == 43 and how == "close43":
+        writer.close()
+        return None
     if function == 43 and how != "mute43":
         # It does not know the function, leaves half of the request unread, and takes that for the next one.
         deaf.update({writer} if how == "deaf43" else {})
@@ -68,13 +76,21 @@ async def answer(transaction, unit, pdu, how, writer):
         return None
     asked_count[unit] += 1
     match how:
-        case "good" | "mute43" | "deaf43":
+        case "good" | "mute43" | "deaf43" | "close43" | "idle":
             return good if function != 43 else None
         case "silent":
             return None
         case "slow":
             await asyncio.sleep(int(detail) / 1000)
             return good
+        case "serial":
+            # Each twelfth request ends the connection; its answer comes all the same, and those that follow keep behind it.
+            global line_free_at
+            line_free_at = max(line_free_at, time.monotonic()) + int(detail) / 1000
+            asyncio.get_running_loop().call_at(line_free_at, lambda: connected.write(good))
+            if asked_count[unit] % 12 == 0:
+                writer.close()
+            return None
         case "late":
             # Each fifth answer comes late, and all others wait for it: a machine answers in order.
             if asked_count[unit] % 5 == 0:
@@ -116,16 +132,18 @@ async def answer(transaction, unit, pdu, how, writer):
 
 
 async def serve(reader, writer):
+    global connected
+    connected = writer
     try:
         while True:
-            transaction, unit, pdu = await read_request(reader)
+            transaction, unit, pdu = await asyncio.wait_for(read_request(reader), patience)
             address, quantity = struct.unpack(">HH", pdu[1:5].ljust(4, b"\0"))
             print(f"{time.monotonic():.4f} {unit} {pdu[0]} {address} {quantity}", flush=True)
             reply = await answer(transaction, unit, pdu, behaviours.get(unit, "silent"), writer)
             if reply:
                 writer.write(reply)
                 await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
         pass
     finally:
         writer.close()

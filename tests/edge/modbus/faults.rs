@@ -203,6 +203,17 @@ async fn a_late_answer_is_never_taken_for_the_next_ones_over_tcp() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_answer_that_comes_over_the_next_connection_is_never_taken_for_the_next_ones() {
+    // An answer takes longer than the new connection is listened to before it is used, and less than the timeout.
+    let peer = Peer::start("modbus_faulty.py", &["rtu", "0", "2=serial:90"]);
+    let mut polling = polling(&format!("rtu+tcp://127.0.0.1:{}", peer.port()), &device("SN", 2), BusSettings::default());
+    let entries = polling.collect(Duration::from_secs(6)).await;
+    entries["SN"].iter().for_each(|entry| holds_what_the_machine_holds(2, entry));
+    assert!(entries["SN"].iter().filter(|entry| entry.quality == Quality::Normal).count() > 2, "{entries:?}");
+    assert!(peer.requests().len() > 15, "connections did end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_machine_costs_its_bus_less_and_less_and_is_found_when_it_returns() {
     let peer = Peer::start("modbus_faulty.py", &["rtu", "0", "1=good", "2=silent"]);
     let address = format!("rtu+tcp://127.0.0.1:{}", peer.port());
@@ -240,6 +251,28 @@ async fn a_machine_that_is_silent_about_itself_is_read_all_the_same_and_not_aske
         let who: Vec<u8> = peer.requests().iter().filter(|request| request.1 == 43).map(|request| request.0).collect();
         assert_eq!(who, [1, 2], "{framing}");
     }
+}
+
+/// Who was asked who it is, by two machines behind one address that do so.
+async fn asked_who_they_are(behaviour: &str) -> Vec<u8> {
+    let units = ["1", "2"].map(|unit| format!("{unit}={behaviour}"));
+    let peer = Peer::start("modbus_faulty.py", &["tcp", "0", &units[0], &units[1]]);
+    let mut polling = polling(&format!("tcp://127.0.0.1:{}", peer.port()), &(device("a", 1) + &device("b", 2)), BusSettings::default());
+    let entries = polling.collect(Duration::from_secs(3)).await;
+    for (name, entries) in &entries {
+        assert!(entries.len() >= 5 && entries.iter().all(|entry| entry.quality == Quality::Normal), "{name} {entries:?}");
+    }
+    peer.requests().iter().filter(|request| request.1 == 43).map(|request| request.0).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_ends_over_the_question_who_it_is_makes_no_machine_be_asked_it_again() {
+    assert_eq!(asked_who_they_are("close43").await, [1, 1, 2, 2], "each on two connections, and never again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ends_idle_connections_is_not_asked_each_time_who_it_is() {
+    assert_eq!(asked_who_they_are("idle:100").await, [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
