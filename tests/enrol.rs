@@ -110,6 +110,20 @@ fn a_key_enrols_once_and_the_lost_answer_is_told_again_to_whom_it_belongs() {
 }
 
 #[test]
+fn a_repeated_answer_gives_the_pseudonym_key_that_the_gateways_enterprise_keeps_though_it_is_another_by_now() {
+    let site = Site::new(register().file());
+    let (own, key) = (with_proof(&keys(SEED, "gw-1")), site.key("enrol", Some("gw-1")));
+    let first = enrol(&site, &key, &own).json();
+    import(&site, json!([{ "id": "gw-1", "enterprise": credit_code(2) }]));
+    let again = enrol(&site, &key, &own).json();
+    assert_eq!((&again["enterprise"], &again["repeated"]), (&json!(credit_code(2)), &json!(true)));
+    assert_ne!(again["pseudonym_key"], first["pseudonym_key"]);
+    assert_eq!(enrol(&site, &key, &own).json()["pseudonym_key"], again["pseudonym_key"]);
+    let of_supplier = site.get(&format!("/api/v1/enterprises/{}/pseudonym-key", credit_code(2)), &site.key("supplier", Some("S-2")));
+    assert_eq!(of_supplier.json()["pseudonym_key"], again["pseudonym_key"]);
+}
+
+#[test]
 fn of_many_that_enrol_at_once_with_one_key_one_wins() {
     let site = Site::new(register().file());
     let key = site.key("enrol", Some("gw-1"));
