@@ -201,12 +201,14 @@ impl Builder {
                 }
                 self.entries.push_back(entry);
             }
-            Item::Event(event) => self.events.push(event),
+            Item::Event(event) => self.event(event.at, event.event, event.detail),
         }
     }
 
+    /// The detail is cut to what the service takes: it would refuse the whole report for a longer one.
     pub fn event(&mut self, at: DateTime<Utc>, event: EventKind, detail: impl Into<String>) {
-        self.events.push(Event { at, event, detail: detail.into() });
+        let detail = detail.into().chars().filter(|c| !c.is_control()).take(limits::TEXT_CHARS_MAX).collect();
+        self.events.push(Event { at, event, detail });
     }
 
     /// Reports that the spool had to drop: one event for each run of numbers, as `boot:first-last`.

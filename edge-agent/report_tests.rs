@@ -49,9 +49,12 @@ fn a_report_has_exactly_the_shape_of_the_contract() {
 fn the_service_reads_a_report_without_a_fault_or_an_unknown_field() {
     use wire::{AdmittedBefore, Door, ReadContext};
     let mut builder = Builder::new("b7".into(), Some("91440300708461136T".into()), 50);
-    for kind in [EventKind::Start, EventKind::Stop, EventKind::ClockJump, EventKind::Dropped, EventKind::IdentityChanged] {
+    for kind in [EventKind::Start, EventKind::Stop, EventKind::ClockJump, EventKind::Dropped] {
         builder.event(at("2019-11-04T23:59:59Z"), kind, "b7:1-4");
     }
+    // A machine may say of itself, twice, three times 256 characters.
+    let detail = format!("SN-1:\t{}", "海".repeat(1_500));
+    builder.push(Item::Event(Event { at: at("2019-11-04T23:59:59Z"), event: EventKind::IdentityChanged, detail }));
     for quality in Quality::ALL {
         builder.push(Entry { quality: *quality, ..entry("SN-1") });
     }

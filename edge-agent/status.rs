@@ -13,7 +13,7 @@ pub(crate) use collect::Sources;
 pub use trouble::Trouble;
 
 #[cfg(test)]
-pub(crate) use table::tests::well;
+pub(crate) use table::tests::{point_missing, well};
 
 /// The names stay; new ones may come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,6 +128,20 @@ pub struct DeviceStatus {
     pub latency_ms: Option<u64>,
     /// Points that the machine refuses to give.
     pub refused_points: Vec<String>,
+    /// These and all others that the last reading lacks.
+    #[serde(default)]
+    pub missing_points: Vec<MissingPoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingPoint {
+    pub name: String,
+    pub table: String,
+    /// Zero-based.
+    pub address: u16,
+    pub refused: bool,
+    pub zh: String,
+    pub en: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,4 +153,11 @@ pub struct UsageStatus {
     pub posted_total: u64,
     /// Lines of logs since the start, by what became of them.
     pub lines_total: std::collections::BTreeMap<String, u64>,
+}
+
+impl DeviceStatus {
+    /// It gives readings, and not of all points.
+    pub(crate) fn incomplete(&self) -> bool {
+        !self.failing && !self.missing_points.is_empty()
+    }
 }

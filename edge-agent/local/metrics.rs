@@ -90,6 +90,8 @@ fn devices(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> 
     figures.counts("shangyun_edge_quality_devices", "Devices by the quality of their last entry.", "quality", qualities)?;
     let failing = status.devices.iter().filter(|device| device.failing).count() as u64;
     figures.count("shangyun_edge_failing_devices", "Devices that give no readings now.", failing)?;
+    let incomplete = status.devices.iter().filter(|device| device.incomplete()).count() as u64;
+    figures.count("shangyun_edge_incomplete_devices", "Devices that give readings now, but not of all points.", incomplete)?;
     figures.count("shangyun_edge_configured_devices", "Devices of the configuration.", status.devices.len() as u64)?;
     let polls = [
         ("read", status.devices.iter().map(|device| device.read_total).sum()),

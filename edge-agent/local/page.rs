@@ -161,13 +161,16 @@ fn usage(status: &Status, out: &mut String) {
 
 fn devices(status: &Status, out: &mut String) {
     let failing = status.devices.iter().filter(|device| device.failing).count();
-    let reading = status.devices.iter().filter(|device| !device.failing && device.last_read_at.is_some()).count();
+    let incomplete = status.devices.iter().filter(|device| device.incomplete()).count();
+    let reading = status.devices.iter().filter(|device| !device.failing && device.last_read_at.is_some()).count() - incomplete;
     let all = status.devices.len();
     let _ = writeln!(
         out,
-        "<section><h2>{} {all}：<span class=\"good\">{reading} {}</span>，<span class=\"{}\">{failing} {}</span></h2>\n<div class=\"wide\"><table>\n<thead><tr>",
+        "<section><h2>{} {all}：<span class=\"good\">{reading} {}</span>，<span class=\"{}\">{incomplete} {}</span>，<span class=\"{}\">{failing} {}</span></h2>\n<div class=\"wide\"><table>\n<thead><tr>",
         both(("设备", "devices")),
         both(("有数据", "reading")),
+        if incomplete > 0 { "short" } else { "none" },
+        both(("缺采集点", "points missing")),
         if failing > 0 { "bad" } else { "none" },
         both(("无数据", "failing")),
     );
@@ -185,15 +188,18 @@ fn devices(status: &Status, out: &mut String) {
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     // What needs a technician comes first.
-    let (wrong, well): (Vec<_>, Vec<_>) = status.devices.iter().partition(|device| device.failing);
-    wrong.into_iter().chain(well).for_each(|device| row(device, status.at, out));
+    let mut devices: Vec<&DeviceStatus> = status.devices.iter().collect();
+    devices.sort_by_key(|device| (!device.failing, !device.incomplete()));
+    devices.into_iter().for_each(|device| row(device, status.at, out));
     out.push_str("</tbody>\n</table></div></section>\n");
 }
 
 fn row(device: &DeviceStatus, now: DateTime<Utc>, out: &mut String) {
-    let quality = device.quality.as_deref().map_or("—".into(), |code| format!("{} {}", escaped(code), both(words::quality(code))));
+    let quality = words::device_quality(device).map_or("—".into(), |(code, said)| format!("{} {}", escaped(code), both(said)));
     let class = if device.failing {
         "bad"
+    } else if device.incomplete() {
+        "short"
     } else if device.quality.as_deref() == Some("N") {
         "good"
     } else {
@@ -202,6 +208,10 @@ fn row(device: &DeviceStatus, now: DateTime<Utc>, out: &mut String) {
     let state = device.state.as_deref().map_or("—".into(), |word| both(words::state(word)));
     let error = match &device.last_error {
         Some(error) if device.failing => format!("{}<br><span lang=\"en\">{}</span>", escaped(&error.zh), escaped(&error.en)),
+        _ if device.incomplete() => {
+            let (zh, en) = words::missing(&device.missing_points);
+            format!("{}<br><span lang=\"en\">{}</span>", escaped(&zh), escaped(&en))
+        }
         Some(error) => format!("<small>{}：{}</small>", both(("已恢复", "over")), both((&error.zh, &error.en))),
         None => String::new(),
     };
@@ -219,7 +229,7 @@ fn row(device: &DeviceStatus, now: DateTime<Utc>, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::well;
+    use crate::status::{point_missing, well};
 
     #[test]
     fn what_names_hold_is_text_and_no_markup() {
@@ -242,5 +252,16 @@ mod tests {
         assert!(at("注塑机-2") < at("SN-0001"));
         assert!(page.contains("没有应答<br><span lang=\"en\">no answer</span>"));
         assert!(page.contains("<strong class=\"short\">41/67</strong> 台"));
+    }
+
+    #[test]
+    fn a_missing_point_is_named_and_an_error_that_is_over_is_not_its_cause() {
+        let mut status = point_missing();
+        status.devices[0].last_error = Some(crate::status::LastError { zh: "没有应答".into(), en: "no answer".into(), at: None });
+        let page = page(&status);
+        assert!(page.contains("<td class=\"short\">D 缺采集点"), "{page}");
+        assert!(page.contains("<td>功率_kw (holding 101)：设备答复异常码 2：地址不存在<br>"), "{page}");
+        assert!(!page.contains("没有应答"), "{page}");
+        assert!(page.contains("<span class=\"short\">1 缺采集点"), "{page}");
     }
 }

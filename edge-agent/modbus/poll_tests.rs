@@ -1,6 +1,7 @@
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,13 +14,16 @@ use tokio_modbus::{ExceptionCode, Request as ModbusRequest, Response, SlaveReque
 use super::*;
 use crate::SystemClock;
 use crate::config::Config;
-use crate::point::Value;
+use crate::modbus::{MissingPoint, ReadTrouble};
+use crate::point::{Table, Value, ValueType};
 use crate::report::{Entry, Quality, State};
 
-/// Unit 1 answers, unit 2 has no such registers, unit 3 never answers.
+/// Unit 1 answers, unit 2 has no such registers, unit 3 never answers, unit 4 refuses its registers for a while, of unit 5 one is no
+/// number.
 #[derive(Clone, Default)]
 struct Machines {
     seen: Arc<Mutex<Vec<(u8, String)>>>,
+    gives: Arc<AtomicBool>,
 }
 
 impl Service for Machines {
@@ -31,8 +35,10 @@ impl Service for Machines {
     fn call(&self, request: Self::Request) -> Self::Future {
         self.seen.lock().unwrap().push((request.slave, format!("{:?}", request.request)));
         ready(match (request.slave, request.request) {
-            (1, ModbusRequest::ReadHoldingRegisters(0, 3)) => Ok(Some(Response::ReadHoldingRegisters(vec![0x4086, 0x6666, 7]))),
-            (1, ModbusRequest::ReadCoils(4, 1)) => Ok(Some(Response::ReadCoils(vec![true]))),
+            (4, ModbusRequest::ReadHoldingRegisters(..)) if !self.gives.load(Ordering::Relaxed) => Err(ExceptionCode::IllegalDataAddress),
+            (5, ModbusRequest::ReadHoldingRegisters(0, 3)) => Ok(Some(Response::ReadHoldingRegisters(vec![0x7FC0, 0, 7]))),
+            (1 | 4, ModbusRequest::ReadHoldingRegisters(0, 3)) => Ok(Some(Response::ReadHoldingRegisters(vec![0x4086, 0x6666, 7]))),
+            (1 | 4 | 5, ModbusRequest::ReadCoils(4, 1)) => Ok(Some(Response::ReadCoils(vec![true]))),
             (3, _) => Ok(None),
             _ => Err(ExceptionCode::IllegalDataAddress),
         })
@@ -83,13 +89,17 @@ fn devices(address: SocketAddr, units: &[u8]) -> Vec<Device> {
 }
 
 fn start(address: SocketAddr, units: &[u8]) -> mpsc::Receiver<Item> {
+    start_with(address, units, DeviceStates::default())
+}
+
+fn start_with(address: SocketAddr, units: &[u8], states: DeviceStates) -> mpsc::Receiver<Item> {
     let (sender, entries) = mpsc::channel(1);
     tokio::spawn(poll(
         Address::read(&format!("tcp://{address}")).unwrap(),
         BusSettings::default(),
         devices(address, units),
         Arc::new(SystemClock::default()),
-        DeviceStates::default(),
+        states,
         sender,
     ));
     entries
@@ -221,4 +231,32 @@ async fn a_machine_that_answers_its_one_request_alone_is_read_again_a_minute_aft
 async fn an_answer_that_came_spoilt_is_not_waited_for_and_costs_no_poll() {
     let entries = entries_of_one_request(Spoils::Bit, 10).await;
     assert!(entries.len() >= 10 && entries.iter().all(|(_, quality)| *quality == Quality::Normal), "{entries:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_machine_refuses_while_it_starts_is_asked_for_again_after_a_minute() {
+    let machines = Machines::default();
+    let mut entries = start(serve(machines.clone()).await, &[4]);
+    let begun = Instant::now();
+    let entry = next_of(&mut entries, "SN-4", |_| true).await;
+    assert_eq!((entry.quality, entry.readings), (Quality::Fault, vec![("on".into(), Value::Flag(true))]));
+    machines.gives.store(true, Ordering::Relaxed);
+    while begun.elapsed() < Duration::from_secs(59) {
+        assert_eq!(next_of(&mut entries, "SN-4", |_| true).await.quality, Quality::Fault);
+    }
+    let entry = next_of(&mut entries, "SN-4", |entry| entry.quality == Quality::Normal).await;
+    assert_eq!(entry.readings.len(), 3);
+}
+
+#[tokio::test]
+async fn registers_that_hold_no_number_are_named_and_the_other_readings_are_reported_as_a_fault() {
+    let states = DeviceStates::default();
+    let mut entries = start_with(serve(Machines::default()).await, &[5], states.clone());
+    let entry = next_of(&mut entries, "SN-5", |_| true).await;
+    assert_eq!(entry.quality, Quality::Fault);
+    assert_eq!(entry.readings, [("n".into(), Value::Number(7.0)), ("on".into(), Value::Flag(true))]);
+    let state = &states.snapshot()["SN-5"];
+    let missing = MissingPoint { name: "kw".into(), table: Table::Holding, address: 0, why: ReadTrouble::NoNumber(ValueType::F32) };
+    assert_eq!((state.failing, &state.missing_points), (false, &vec![missing]));
+    assert_eq!(state.last_error_at, None);
 }

@@ -1,5 +1,7 @@
 //! One device of a bus: when it is asked, and what its answers come to.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,8 +9,9 @@ use tokio::time::Instant;
 
 use super::identify::Identifier;
 use super::line::Line;
+use super::refused::Refused;
 use super::request::{Answer, ReadRequest};
-use super::state::DeviceStates;
+use super::state::{DeviceStates, MissingPoint};
 use super::trouble::{ReadTrouble, Unreachable};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
@@ -25,10 +28,8 @@ const SILENT_SHARE: u32 = 4;
 const SILENT_TIMEOUT_MIN: Duration = Duration::from_millis(50);
 /// … but for each so manieth time, so that a slow machine is found again.
 const SILENT_FULL_EACH: u32 = 4;
-/// What a machine refused is asked for again after so long …
-const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
-/// … and sooner where it refused everything: it may not have been ready.
-const REFUSED_ALL_AGAIN: Duration = Duration::from_secs(60);
+/// A point that stays missing stands in the log so often.
+const MISSING_LOGGED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) enum Outcome {
     Said(Vec<Item>),
@@ -45,9 +46,8 @@ pub(super) struct Polled {
     alone: bool,
     states: DeviceStates,
     requests: Vec<Request>,
-    refused: Vec<usize>,
-    /// How it refused them, and when.
-    refusal: Option<(ReadTrouble, Instant)>,
+    refused: Refused,
+    missing_logged_at: BTreeMap<Arc<str>, Instant>,
     repeat_count: u8,
     silent_count: u32,
     backoff: Backoff,
@@ -62,9 +62,8 @@ pub(super) struct Polled {
 struct Read {
     at: DateTime<Utc>,
     readings: Readings,
-    /// Why some points are missing.
-    missing: Option<ReadTrouble>,
-    nonsense: bool,
+    /// The points that have none, and why.
+    missing: Vec<(usize, ReadTrouble)>,
 }
 
 impl Polled {
@@ -78,8 +77,8 @@ impl Polled {
             alone,
             states,
             requests,
-            refused: Vec::new(),
-            refusal: None,
+            refused: Refused::new(),
+            missing_logged_at: BTreeMap::new(),
             repeat_count: 0,
             silent_count: 0,
             backoff: Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX),
@@ -161,7 +160,7 @@ impl Polled {
         self.ask_for_everything_again();
         let limit = self.limit();
         let mut values = Vec::with_capacity(self.device.points.len());
-        let (mut at, mut missing, mut nonsense) = (None, None, false);
+        let (mut at, mut missing) = (None, Vec::new());
         let mut slowest = Duration::ZERO;
         let mut next = 0;
         while let Some(request) = self.requests.get(next) {
@@ -173,9 +172,10 @@ impl Polled {
                     // No value of the entry is older than its time says: the first answer decides.
                     at.get_or_insert_with(|| clock.now());
                     for &(index, start) in &request.points {
-                        match self.device.points[index].decode(&block, start) {
+                        let point = &self.device.points[index];
+                        match point.decode(&block, start) {
                             Ok(value) => values.push((index, value)),
-                            Err(_) => nonsense = true,
+                            Err(_) => missing.push((index, ReadTrouble::NoNumber(point.value_type))),
                         }
                     }
                     next += 1;
@@ -185,38 +185,38 @@ impl Polled {
                     self.requests.splice(next..=next, halves);
                 }
                 Err(trouble @ ReadTrouble::Exception(2 | 3)) => {
-                    self.refused.extend(request.points.iter().map(|(index, _)| *index));
-                    self.refusal = Some((trouble, Instant::now()));
+                    self.refused.add(request.points.iter().map(|(index, _)| *index), &trouble, Instant::now());
                     self.requests.remove(next);
                 }
                 Err(trouble) if !trouble.offline() => {
-                    missing = Some(trouble);
+                    missing.extend(request.points.iter().map(|(index, _)| (*index, trouble.clone())));
                     next += 1;
                 }
                 Err(trouble) => return Err(trouble),
             }
         }
-        let missing = missing.or_else(|| self.refusal.as_ref().map(|(trouble, _)| trouble.clone()));
-        let Some(at) = at else { return Err(missing.unwrap_or(ReadTrouble::Garbage)) };
+        self.refused.settle();
+        missing.extend_from_slice(self.refused.points());
+        let Some(at) = at else { return Err(missing.into_iter().next().map_or(ReadTrouble::Garbage, |(_, trouble)| trouble)) };
+        missing.sort_by_key(|(index, _)| *index);
         self.slowest_answer = slowest;
         values.sort_by_key(|(index, _)| *index);
         let readings = values.into_iter().map(|(index, value)| (self.device.points[index].name.clone(), value)).collect();
-        Ok(Read { at, readings, missing, nonsense })
+        Ok(Read { at, readings, missing })
     }
 
     fn ask_for_everything_again(&mut self) {
-        let after = if self.requests.is_empty() { REFUSED_ALL_AGAIN } else { REFUSED_AGAIN };
-        if self.refusal.as_ref().is_some_and(|(_, at)| at.elapsed() >= after) {
-            self.refused.clear();
-            self.refusal = None;
+        if self.refused.ask_again(self.requests.is_empty(), Instant::now()) {
             self.requests = requests::requests(&self.device.points, &self.device.limits);
         }
     }
 
     /// Readings that are all there have the quality that the rules give. Where some are missing, because the machine refuses them or
-    /// because they are no numbers, it is D, fault: such an entry never counts, and still shows what is there.
+    /// because they are no numbers, it is D, fault: such an entry never counts, and still shows what is there. B, communication error,
+    /// says that there are none.
     fn good(&mut self, read: Read, latency: Duration, clock: &dyn Clock) -> Vec<Item> {
-        let whole = read.missing.is_none() && !read.nonsense;
+        let missing = self.missing(read.missing);
+        self.log_missing(&missing, Instant::now());
         let told = self.identifier.tell(&self.device, Instant::now());
         let mut items = Vec::with_capacity(1);
         if let Some(detail) = told.change {
@@ -226,7 +226,7 @@ impl Polled {
         let entry = Entry {
             device: self.device.name.clone(),
             at: read.at,
-            quality: if whole { self.device.quality(&read.readings) } else { Quality::Fault },
+            quality: if missing.is_empty() { self.device.quality(&read.readings) } else { Quality::Fault },
             state: self.device.state(&read.readings),
             readings: read.readings,
             identity: told.identity,
@@ -235,21 +235,40 @@ impl Polled {
             tracing::info!(device = self.device.name, "the device gives readings again");
         }
         self.failing = false;
-        let refused: Vec<_> = self.refused.iter().map(|index| self.device.points[*index].name.clone()).collect();
         self.states.change(&self.device.name, |state| {
             state.last_read_at = Some(entry.at);
-            state.failing = !whole;
-            if let Some(trouble) = &read.missing {
-                state.fail(trouble, entry.at);
+            state.failing = entry.readings.is_empty();
+            if state.failing
+                && let Some(point) = missing.first()
+            {
+                state.fail(&point.why, entry.at);
             }
             state.quality = Some(entry.quality);
             state.state = entry.state;
             state.read_count += 1;
             state.latency_ms = u64::try_from(latency.as_millis()).ok();
-            state.refused_points = refused;
+            state.missing_points = missing;
         });
         items.push(entry.into());
         items
+    }
+
+    fn missing(&self, missing: Vec<(usize, ReadTrouble)>) -> Vec<MissingPoint> {
+        let point = |(index, why): (usize, ReadTrouble)| {
+            let point = &self.device.points[index];
+            MissingPoint { name: point.name.clone(), table: point.table, address: point.address, why }
+        };
+        missing.into_iter().map(point).collect()
+    }
+
+    fn log_missing(&mut self, missing: &[MissingPoint], now: Instant) {
+        for MissingPoint { name, table, address, why } in missing {
+            if self.missing_logged_at.get(name).is_none_or(|at| now.duration_since(*at) >= MISSING_LOGGED_EVERY) {
+                let (device, point, table) = (&self.device.name, &**name, table.name());
+                tracing::warn!(device, point, table, address, error = %why, "a point gives no reading; the device's entries have quality D");
+                self.missing_logged_at.insert(name.clone(), now);
+            }
+        }
     }
 
     /// A failed read gives no readings, least of all those of before.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::trouble::ReadTrouble;
 use crate::bus::Address;
+use crate::point::Table;
 use crate::report::{Quality, State};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +16,7 @@ pub struct DeviceState {
     pub unit_id: u8,
     /// When there were readings last.
     pub last_read_at: Option<DateTime<Utc>>,
-    /// Why there are none, or not all, at present; what was the reason last stays with `last_error_at`.
+    /// There are none at present; what was the reason last stays with `last_error_at`.
     pub failing: bool,
     pub last_error_zh: String,
     pub last_error_en: String,
@@ -30,8 +31,23 @@ pub struct DeviceState {
     pub skipped_count: u64,
     /// From the first request of the last good poll to its last answer.
     pub latency_ms: Option<u64>,
-    /// Points that the machine refuses to give.
-    pub refused_points: Vec<Arc<str>>,
+    /// Points of which the last poll that gave readings gave none, and why.
+    pub missing_points: Vec<MissingPoint>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MissingPoint {
+    pub name: Arc<str>,
+    pub table: Table,
+    pub address: u16,
+    pub why: ReadTrouble,
+}
+
+impl MissingPoint {
+    /// The machine says that it has no such point.
+    pub fn refused(&self) -> bool {
+        matches!(self.why, ReadTrouble::Exception(2 | 3))
+    }
 }
 
 impl DeviceState {
@@ -50,7 +66,7 @@ impl DeviceState {
             error_count: 0,
             skipped_count: 0,
             latency_ms: None,
-            refused_points: Vec::new(),
+            missing_points: Vec::new(),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::point::ValueType;
+
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unreachable {
@@ -55,6 +57,8 @@ pub enum ReadTrouble {
     Crc,
     /// What came is no Modbus.
     Garbage,
+    /// The registers of a point were answered, and hold no number of its type.
+    NoNumber(ValueType),
 }
 
 impl Unreachable {
@@ -99,15 +103,21 @@ impl Unreachable {
 impl ReadTrouble {
     /// Nobody answers there; else somebody does, though not with readings.
     pub fn offline(&self) -> bool {
-        // 10 and 11 come from a gateway that cannot reach the machine behind it.
-        !matches!(self, ReadTrouble::Exception(code) if !matches!(code, 10 | 11))
+        match self {
+            // 10 and 11 come from a gateway that cannot reach the machine behind it.
+            ReadTrouble::Exception(code) => matches!(code, 10 | 11),
+            ReadTrouble::NoNumber(_) => false,
+            _ => true,
+        }
     }
 
     /// Asking again at once may help: the answer was spoilt on its way, or the machine was busy.
     pub(super) fn passing(&self) -> bool {
         match self {
             ReadTrouble::Exception(code) => matches!(code, 5 | 6),
-            ReadTrouble::Unreachable(_) | ReadTrouble::Timeout | ReadTrouble::Waiting | ReadTrouble::Short => false,
+            ReadTrouble::Unreachable(_) | ReadTrouble::Timeout | ReadTrouble::Waiting | ReadTrouble::Short | ReadTrouble::NoNumber(_) => {
+                false
+            }
             _ => true,
         }
     }
@@ -139,6 +149,13 @@ impl ReadTrouble {
             ReadTrouble::Exception(code) => {
                 let (zh, en) = exception(*code);
                 return (format!("设备答复异常码 {code}：{zh}"), format!("exception {code}: {en}"));
+            }
+            ReadTrouble::NoNumber(value_type) => {
+                let value_type = value_type.name();
+                return (
+                    format!("寄存器内容不是 {value_type} 数值；请核对地址、type 与 word_order"),
+                    format!("the registers hold no {value_type}; check address, type and word_order"),
+                );
             }
             ReadTrouble::WrongUnit { asked, answered } => {
                 return (format!("问的是单元 {asked}，答的是单元 {answered}"), format!("unit {asked} was asked, unit {answered} answered"));

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::delivery;
-use crate::modbus::{DeviceState, DeviceStates};
+use crate::modbus::{self, DeviceState, DeviceStates};
 use crate::shared::SharedSpool;
 use crate::spool::SpoolFigures;
 use crate::status::{
-    BrokerState, BrokerStatus, DeviceStatus, LastError, SpoolStatus, Standing, Status, UsageStatus, WritingStatus, trouble,
+    BrokerState, BrokerStatus, DeviceStatus, LastError, MissingPoint, SpoolStatus, Standing, Status, UsageStatus, WritingStatus, trouble,
 };
 use crate::uplink_state::{SharedUplinkState, UplinkState};
 use crate::usage::{LineOutcome, UsageCounts};
@@ -129,7 +129,19 @@ fn device_status((name, device): (String, DeviceState)) -> DeviceStatus {
         error_total: device.error_count,
         skipped_total: device.skipped_count,
         latency_ms: device.latency_ms,
-        refused_points: device.refused_points.iter().map(|point| point.to_string()).collect(),
+        refused_points: device.missing_points.iter().filter(|point| point.refused()).map(|point| point.name.to_string()).collect(),
+        missing_points: device.missing_points.iter().map(missing_point).collect(),
+    }
+}
+
+fn missing_point(point: &modbus::MissingPoint) -> MissingPoint {
+    MissingPoint {
+        name: point.name.to_string(),
+        table: point.table.name().to_string(),
+        address: point.address,
+        refused: point.refused(),
+        zh: point.why.zh(),
+        en: point.why.en(),
     }
 }
 

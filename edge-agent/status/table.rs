@@ -83,14 +83,21 @@ fn devices(status: &Status, out: &mut String) {
 
 fn row(device: &DeviceStatus, status: &Status) -> [String; 6] {
     let none = || "—".to_string();
-    let error = device.last_error.as_ref().filter(|_| device.failing).map(|error| format!("{} / {}", error.zh, error.en));
+    let error = match &device.last_error {
+        Some(error) if device.failing => format!("{} / {}", error.zh, error.en),
+        _ if device.missing_points.is_empty() => String::new(),
+        _ => {
+            let (zh, en) = words::missing(&device.missing_points);
+            format!("{zh} / {en}")
+        }
+    };
     [
         device.name.clone(),
         device.last_read_at.map_or_else(none, |at| format!("{} ({})", words::time(at), words::age(at, status.at).1)),
-        device.quality.as_ref().map_or_else(none, |code| format!("{code} {}", both(words::quality(code)))),
+        words::device_quality(device).map_or_else(none, |(code, said)| format!("{code} {}", both(said))),
         device.state.as_ref().map_or_else(none, |word| both(words::state(word))),
         device.latency_ms.map_or_else(none, |ms| ms.to_string()),
-        error.unwrap_or_default(),
+        error,
     ]
 }
 

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 
 use super::*;
-use crate::status::{BrokerState, BrokerStatus, LastError, SpoolStatus, Standing, UsageStatus, WritingStatus};
+use crate::status::{BrokerState, BrokerStatus, LastError, MissingPoint, SpoolStatus, Standing, UsageStatus, WritingStatus};
 
 /// A gateway of which nothing can be complained.
 pub(crate) fn well() -> Status {
@@ -20,6 +20,7 @@ pub(crate) fn well() -> Status {
         skipped_total: 0,
         latency_ms: Some(12),
         refused_points: Vec::new(),
+        missing_points: Vec::new(),
     };
     Status {
         v: 1,
@@ -92,4 +93,25 @@ fn the_figures_that_a_technician_asks_for_are_there() {
     }
     let labels: Vec<usize> = table.lines().take(9).map(|line| line.width() - line.trim_start().width()).collect();
     assert!(labels.iter().all(|indent| *indent == 0));
+}
+
+/// Of the first device, one point is missing.
+pub(crate) fn point_missing() -> Status {
+    let mut status = well();
+    let (zh, en) = ("设备答复异常码 2：地址不存在".into(), "exception 2: illegal data address".into());
+    status.devices[0].quality = Some("D".into());
+    status.devices[0].missing_points =
+        vec![MissingPoint { name: "功率_kw".into(), table: "holding".into(), address: 101, refused: true, zh, en }];
+    status
+}
+
+#[test]
+fn a_missing_point_is_named_and_is_no_fault_of_the_machine() {
+    let table = table(&point_missing());
+    let row = table.lines().find(|line| line.starts_with("SN-0001")).unwrap();
+    assert!(row.contains("D 缺采集点 points missing"), "{row}");
+    assert!(row.contains("功率_kw (holding 101)：设备答复异常码 2：地址不存在 / 功率_kw (holding 101): exception 2"), "{row}");
+    let mut status = well();
+    status.devices[0].quality = Some("D".into());
+    assert!(super::table(&status).contains("D 故障 fault"), "the machine's own alarm");
 }

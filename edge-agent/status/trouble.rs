@@ -3,7 +3,7 @@
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
-use crate::status::{BrokerState, Status};
+use crate::status::{BrokerState, DeviceStatus, Status, words};
 
 /// Less than this is no night without a technician.
 const HOURS_LEFT_MIN: f64 = 12.0;
@@ -49,17 +49,33 @@ pub(super) fn troubles(status: &Status) -> Vec<Trouble> {
                 None => ("读不到数据".to_string(), "gives no readings".to_string()),
             };
             out.push(Trouble::new("device_failing", &device.name, zh, en));
-        } else if !device.refused_points.is_empty() {
-            let points = device.refused_points.join(", ");
-            out.push(Trouble::new(
-                "points_refused",
-                &device.name,
-                format!("设备不提供这些采集点：{points}；请核对地址"),
-                format!("the machine refuses these points: {points}; check their addresses"),
-            ));
+        } else {
+            points(device, &mut out);
         }
     }
     out
+}
+
+fn points(device: &DeviceStatus, out: &mut Vec<Trouble>) {
+    let (refused, others): (Vec<_>, Vec<_>) = device.missing_points.iter().partition(|point| point.refused);
+    if !refused.is_empty() {
+        let (zh, en) = words::missing(refused);
+        out.push(Trouble::new(
+            "points_refused",
+            &device.name,
+            format!("设备不提供这些采集点，其余照报，但质量记为 D、不计入。{zh}"),
+            format!("the machine refuses points; its other readings are reported, but with quality D, which never counts. {en}"),
+        ));
+    }
+    if !others.is_empty() {
+        let (zh, en) = words::missing(others);
+        out.push(Trouble::new(
+            "points_without_value",
+            &device.name,
+            format!("这些采集点没有可用的值，其余照报，但质量记为 D、不计入。{zh}"),
+            format!("points have no value; the other readings are reported, but with quality D, which never counts. {en}"),
+        ));
+    }
 }
 
 fn broker(status: &Status, out: &mut Vec<Trouble>) {

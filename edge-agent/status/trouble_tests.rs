@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::{LastError, SpoolStatus, well};
+use crate::status::{LastError, MissingPoint, SpoolStatus, well};
 
 fn codes(change: impl FnOnce(&mut Status)) -> Vec<String> {
     let mut status = well();
@@ -42,7 +42,27 @@ fn each_trouble_is_named() {
     assert_eq!(codes(|status| status.clock_synchronised = Some(false)), ["clock_unsynchronised"]);
     assert_eq!(codes(|status| (status.devices[0].failing, status.devices[0].last_error) = (true, error())), ["device_failing"]);
     assert_eq!(codes(|status| status.devices[0].last_error = error()), [""; 0], "that is over");
-    assert_eq!(codes(|status| status.devices[0].refused_points = vec!["功率_kw".into()]), ["points_refused"]);
+}
+
+#[test]
+fn points_that_are_missing_are_named_with_their_addresses_and_causes() {
+    let mut status = well();
+    let (zh, en) = ("设备答复异常码 2".to_string(), "exception 2".to_string());
+    let refused = MissingPoint { name: "功率_kw".into(), table: "holding".into(), address: 101, refused: true, zh, en };
+    let without = MissingPoint { refused: false, zh: "寄存器内容不是 f32 数值".into(), en: "no f32".into(), ..refused.clone() };
+    status.devices[0].missing_points = vec![
+        refused.clone(),
+        MissingPoint { name: "b".into(), address: 7, ..refused.clone() },
+        MissingPoint { name: "c".into(), ..without },
+    ];
+    let found = troubles(&status);
+    assert_eq!(found.iter().map(|trouble| trouble.code.as_str()).collect::<Vec<_>>(), ["points_refused", "points_without_value"]);
+    assert!(found[0].zh.contains("功率_kw (holding 101)、b (holding 7)：设备答复异常码 2"), "{found:?}");
+    assert!(found[0].en.contains("功率_kw (holding 101), b (holding 7): exception 2"), "{found:?}");
+    assert!(found[1].en.contains("c (holding 101): no f32"), "{found:?}");
+    status.devices[0].failing = true;
+    assert_eq!(troubles(&status)[0].code, "device_failing", "a device without any reading has one trouble");
+    assert_eq!(troubles(&status).len(), 1);
 }
 
 #[test]

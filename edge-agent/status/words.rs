@@ -2,10 +2,31 @@
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use crate::status::BrokerState;
+use crate::status::{BrokerState, DeviceStatus, MissingPoint};
 
 /// In Chinese and in English.
 pub(crate) type Words = (&'static str, &'static str);
+
+/// Of a device's last entry. D may come from its own alarm, or from points that are missing: an address to correct is no fault of it.
+pub(crate) fn device_quality(device: &DeviceStatus) -> Option<(&str, Words)> {
+    let code = device.quality.as_deref()?;
+    let points_missing = code == "D" && !device.missing_points.is_empty();
+    Some((code, if points_missing { ("缺采集点", "points missing") } else { quality(code) }))
+}
+
+/// Which points are missing and why, those with the same cause together; in Chinese and in English.
+pub(crate) fn missing<'p>(points: impl IntoIterator<Item = &'p MissingPoint>) -> (String, String) {
+    let mut rest: Vec<&MissingPoint> = points.into_iter().collect();
+    let (mut zh, mut en) = (Vec::new(), Vec::new());
+    while let Some(first) = rest.first().copied() {
+        let (alike, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|point| point.en == first.en);
+        let places: Vec<String> = alike.iter().map(|point| format!("{} ({} {})", point.name, point.table, point.address)).collect();
+        zh.push(format!("{}：{}", places.join("、"), first.zh));
+        en.push(format!("{}: {}", places.join(", "), first.en));
+        rest = others;
+    }
+    (zh.join("。"), en.join(". "))
+}
 
 pub(crate) fn quality(code: &str) -> Words {
     match code {

@@ -91,8 +91,10 @@ async fn run(framing: &str, faults: &[Fault]) {
         }
         let first = &entries["bad"][0];
         assert_eq!((first.quality, first.state), (fault.quality, fault.state), "{what}: {state:?}");
-        assert!(state.last_error_en.contains(fault.said), "{what}: {state:?}");
-        assert_eq!(state.failing, !fault.said.is_empty(), "{what}: {state:?}");
+        let missing = || state.missing_points.iter().map(|point| point.why.en()).collect::<Vec<_>>().join("\n");
+        let said = if fault.quality == Quality::Fault { missing() } else { state.last_error_en.clone() };
+        assert!(said.contains(fault.said), "{what}: {state:?}");
+        assert_eq!(state.failing, fault.quality == Quality::Communication, "{what}: {state:?}");
         assert!(entries["bad"].len() >= 7, "{what}: it is reported at each of its polls");
         undisturbed(&entries["good"], TIMEOUT_MS, 7, what);
     }
@@ -175,7 +177,9 @@ async fn one_illegal_address_costs_its_own_point_only_and_is_not_asked_for_again
     assert_eq!((second.readings.len(), second.quality), (6, Quality::Fault));
     let requests = peer.requests()[asked_count..].to_vec();
     assert!(requests.iter().all(|&(_, _, address, quantity)| !(address..address + quantity).contains(&2)), "{requests:?}");
-    assert_eq!(polling.states.snapshot()["SN"].refused_points, ["p2".into(), "p101".into()]);
+    let missing = &polling.states.snapshot()["SN"].missing_points;
+    let named: Vec<(&str, u16, bool)> = missing.iter().map(|point| (&*point.name, point.address, point.refused())).collect();
+    assert_eq!(named, [("p2", 2, true), ("p101", 101, true)]);
 }
 
 /// Each fifth answer comes after its request has been given up, and would fit the request that follows.
