@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::status::Sources;
 use crate::tail::{LogMark, LogMarks};
 use crate::uplink::Uplink;
 use crate::uplink_state::SharedUplinkState;
-use crate::usage::{Batch, REPORT_ENTRIES_MAX, UsageCounts};
+use crate::usage::{Batch, UsageCounts};
 use crate::watchdog::Watchdog;
 use crate::writing::SharedWriting;
 
@@ -162,7 +163,7 @@ fn now_ms(clock: &dyn Clock) -> u64 {
 /// Writes down which places in logs are reached with which of the reports that come next.
 fn intend(log_marks: &LogMarks, spool: &Spool, marks: Vec<(usize, LogMark)>) -> io::Result<()> {
     if marks.is_empty() {
-        return Ok(());
+        return log_marks.settle();
     }
     let next = spool.next_position();
     let marks: Vec<_> = marks.into_iter().map(|(index, mark)| (next + index as u64, mark)).collect();
@@ -188,8 +189,8 @@ struct Reporter {
     more: bool,
     /// Usage that waits for its reports.
     usage: VecDeque<Batch>,
-    /// Usage in `unspooled`, each with the place of its last report there.
-    spooling: Vec<(usize, Batch)>,
+    /// Usage in `unspooled`, each with its reports there: they are taken together, and the place in a log with the last of them.
+    spooling: Vec<(Range<usize>, Batch)>,
     log_marks: LogMarks,
     /// Dropped ranges that stand as events in the builder or in `unspooled`.
     dropped: Vec<DroppedRange>,
@@ -261,6 +262,7 @@ impl Reporter {
             usage: UsageCounts::default(),
             usage_configured: config.usage.pseudonyms.is_some(),
             logs: config.usage.logs.iter().map(|log| log.file.display().to_string()).collect(),
+            places_unreadable: self.log_marks.unreadable().map(str::to_string),
         }
     }
 
@@ -325,11 +327,12 @@ impl Reporter {
         }
         let batch = std::mem::take(&mut self.unspooled);
         let log_marks = self.log_marks.clone();
-        let marks = self.spooling.iter().filter_map(|(index, usage)| Some((*index, usage.mark.clone()?))).collect();
+        let marks = self.spooling.iter().filter_map(|(reports, usage)| Some((reports.end.checked_sub(1)?, usage.mark.clone()?))).collect();
+        let groups: Vec<Range<usize>> = self.spooling.iter().map(|(reports, _)| reports.clone()).collect();
         let (batch, spooled) = self
             .spool
             .with(move |spool| {
-                let spooled = intend(&log_marks, spool, marks).and_then(|()| spool.append_all(&batch));
+                let spooled = intend(&log_marks, spool, marks).and_then(|()| spool.append_groups(&batch, &groups));
                 Ok((batch, spooled))
             })
             .await?;
@@ -368,12 +371,13 @@ impl Reporter {
         while bytes < self.piece_bytes_max
             && let Some(mut batch) = self.usage.pop_front()
         {
+            let first = self.unspooled.len();
             if let Err(error) = self.build_usage(clock, &mut batch) {
                 self.usage.push_front(batch);
                 return Err(error);
             }
             bytes = self.unspooled.iter().map(|(_, body)| body.len() as u64).sum();
-            self.spooling.push((self.unspooled.len().saturating_sub(1), batch));
+            self.spooling.push((first..self.unspooled.len(), batch));
         }
         Ok(())
     }
@@ -381,7 +385,7 @@ impl Reporter {
     /// What stands in a report is no longer in the batch.
     fn build_usage(&mut self, clock: ClockState, batch: &mut Batch) -> io::Result<()> {
         while !batch.entries.is_empty() {
-            let count = batch.entries.len().min(REPORT_ENTRIES_MAX);
+            let count = batch.next_report();
             let built = self.builder.build_usage(clock, &batch.entries[..count])?;
             self.sealed(built)?;
             batch.entries.drain(..count);

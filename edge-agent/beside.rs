@@ -34,7 +34,9 @@ impl Beside {
                 clock: sources.clock.clone(),
                 every: config.report.every,
             };
-            for log in &config.usage.logs {
+            // Where the logs were read up to is not known: each line would count twice, or not at all.
+            let logs = if marks.unreadable().is_some() { &[][..] } else { &config.usage.logs };
+            for log in logs {
                 let (tails, log) = (tails.clone(), log.clone());
                 tasks.spawn(kept_going(format!("reading {}", log.file.display()), move || tail::follow(tails.clone(), log.clone())));
             }

@@ -51,7 +51,7 @@ pub struct Entry {
     pub identity: Identity,
 }
 
-/// What one user did in the application, as the factory's own system says.
+/// What one user did in the product, as the factory's own system says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UsageEntry {
     pub product: String,

@@ -83,12 +83,23 @@ impl Segment {
         Ok(Segment { end: positions.end, bytes, closed: true, ..Segment::new(path, positions.start) })
     }
 
-    /// Reads a segment from end to end, and shows each sound record to `visit`. `following`: where the next segment begins.
-    pub(crate) fn open(path: PathBuf, first: u64, following: Option<u64>, mut visit: impl FnMut(&Frame<'_>)) -> io::Result<Segment> {
+    /// Reads a segment from end to end, and shows each sound record to `visit`. `following`: where the next segment begins;
+    /// `known`: up to here the marks know of records, so that those were written whole.
+    pub(crate) fn open(
+        path: PathBuf,
+        first: u64,
+        following: Option<u64>,
+        known: u64,
+        mut visit: impl FnMut(&Frame<'_>),
+    ) -> io::Result<Segment> {
         let mut segment = Segment::new(path, first);
         let file = File::open(&segment.path)?;
         let file_bytes = file.metadata()?.len();
-        let positions = first..following.unwrap_or(first.saturating_add(file_bytes));
+        let end = match following {
+            Some(following) => following,
+            None => whole_end(&file, first..first.saturating_add(file_bytes), known)?,
+        };
+        let positions = first..end;
         segment.bytes = scan(&file, positions, |_, frame| {
             if segment.end == first {
                 segment.oldest_ms = frame.spooled_at_ms;
@@ -206,6 +217,16 @@ impl Segment {
     pub(crate) fn remove(self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
+}
+
+/// Where the last group of records begins whose end was never written; where all are whole, the end of `positions`.
+fn whole_end(file: &File, positions: Range<u64>, known: u64) -> io::Result<u64> {
+    let mut begun = None;
+    scan(file, positions.clone(), |_, frame| {
+        begun = if frame.more { begun.or(Some(frame.position)) } else { None };
+        Ok(())
+    })?;
+    Ok(begun.filter(|begun| *begun >= known).unwrap_or(positions.end))
 }
 
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {

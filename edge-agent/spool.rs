@@ -121,8 +121,8 @@ impl Spool {
                     Segment::settled(path.clone(), *first..following)?
                 }
                 _ => {
-                    let runs = &mut self.runs;
-                    Segment::open(path.clone(), *first, following, |frame| {
+                    let (runs, known) = (&mut self.runs, self.next);
+                    Segment::open(path.clone(), *first, following, known, |frame| {
                         if frame.position > expected {
                             gaps.push(expected..frame.position);
                         }
@@ -220,11 +220,17 @@ impl Spool {
     /// Writes reports in one piece and syncs them once: all of them are taken, or none.
     /// Only when the spool is full are the oldest reports dropped, and counted.
     pub fn append_all(&mut self, reports: &[(ReportKey, Vec<u8>)]) -> io::Result<Range<u64>> {
+        self.append_groups(reports, &[])
+    }
+
+    /// `append_all`, where a power cut within the writing leaves some of the reports: of each group (indices into `reports`) all or none.
+    pub fn append_groups(&mut self, reports: &[(ReportKey, Vec<u8>)], groups: &[Range<usize>]) -> io::Result<Range<u64>> {
         let mut batch = Vec::new();
         let mut starts = Vec::with_capacity(reports.len());
-        for (position, (key, body)) in (self.next..).zip(reports) {
+        for (index, (position, (key, body))) in (self.next..).zip(reports).enumerate() {
+            let more = groups.iter().any(|group| group.contains(&index) && group.contains(&(index + 1)));
             starts.push(batch.len());
-            self.codec.write(&mut batch, position, self.clock.now_ms(), key, body)?;
+            self.codec.write(&mut batch, position, self.clock.now_ms(), key, body, more)?;
         }
         if batch.len() as u64 > self.bounds.bytes_max / 2 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the spool is too small for these reports; enlarge spool.bytes_max"));

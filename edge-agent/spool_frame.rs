@@ -18,6 +18,7 @@ const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 const NEWER: u32 = 1 << 31;
 const COMPRESSED: u8 = 1;
 const SAYS_DROPPED: u8 = 2;
+const MORE: u8 = 4;
 /// The lowest level: higher ones cost several times as much and make reports no smaller.
 const LEVEL: i32 = 1;
 const WINDOW_LOG: u32 = 18;
@@ -31,6 +32,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) spooled_at_ms: u64,
     /// The report may say that others were dropped.
     pub(crate) says_dropped: bool,
+    /// The record behind it belongs with it: neither was taken without the other.
+    pub(crate) more: bool,
     compressed: bool,
     body_bytes: usize,
     body: &'a [u8],
@@ -56,7 +59,17 @@ impl<'a> Frame<'a> {
         let (position, boot, seq) = (u64_at(fixed, 0)?, std::str::from_utf8(boot).ok()?, u64_at(fixed, 8)?);
         if length & NEWER == 0 {
             let (body_bytes, body) = (rest.len(), rest);
-            return Some(Frame { position, boot, seq, spooled_at_ms: 0, says_dropped: true, compressed: false, body_bytes, body });
+            return Some(Frame {
+                position,
+                boot,
+                seq,
+                spooled_at_ms: 0,
+                says_dropped: true,
+                more: false,
+                compressed: false,
+                body_bytes,
+                body,
+            });
         }
         let (fixed, body) = rest.split_at_checked(13)?;
         Some(Frame {
@@ -65,6 +78,7 @@ impl<'a> Frame<'a> {
             seq,
             spooled_at_ms: u64_at(fixed, 0)?,
             says_dropped: fixed[8] & SAYS_DROPPED != 0,
+            more: fixed[8] & MORE != 0,
             compressed: fixed[8] & COMPRESSED != 0,
             body_bytes: u32_at(fixed, 9)? as usize,
             body,
@@ -93,14 +107,23 @@ impl Codec {
         Ok(Codec { compressor, decompressor: Decompressor::new()? })
     }
 
-    /// Puts a record behind `out`.
-    pub(crate) fn write(&mut self, out: &mut Vec<u8>, position: u64, spooled_at_ms: u64, key: &ReportKey, body: &[u8]) -> io::Result<()> {
+    /// Puts a record behind `out`; with `more` the next one belongs with it.
+    pub(crate) fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        position: u64,
+        spooled_at_ms: u64,
+        key: &ReportKey,
+        body: &[u8],
+        more: bool,
+    ) -> io::Result<()> {
         let too_long = || io::Error::new(io::ErrorKind::InvalidInput, "the report is too long for the spool");
         let boot_bytes = u8::try_from(key.boot.len()).map_err(|_| too_long())?;
         let body_bytes = u32::try_from(body.len()).ok().filter(|_| body.len() <= RECORD_BYTES_MAX / 2).ok_or_else(too_long)?;
         let packed = self.compressor.compress(body)?;
         let (compressed, stored) = if packed.len() < body.len() { (COMPRESSED, packed.as_slice()) } else { (0, body) };
         let says_dropped = if says_dropped(body) { SAYS_DROPPED } else { 0 };
+        let more = if more { MORE } else { 0 };
         let start = out.len();
         out.extend_from_slice(&[0; FRAME_BYTES]);
         out.extend_from_slice(&position.to_le_bytes());
@@ -108,7 +131,7 @@ impl Codec {
         out.push(boot_bytes);
         out.extend_from_slice(key.boot.as_bytes());
         out.extend_from_slice(&spooled_at_ms.to_le_bytes());
-        out.push(compressed | says_dropped);
+        out.push(compressed | says_dropped | more);
         out.extend_from_slice(&body_bytes.to_le_bytes());
         out.extend_from_slice(stored);
         let content = start + FRAME_BYTES;

@@ -52,7 +52,7 @@ fn a_record_torn_at_any_byte_loses_only_itself() {
         std::fs::read(dir.path().join("0000000000000000.spool")).unwrap()
     };
     let mut last = Vec::new();
-    Codec::new().unwrap().write(&mut last, 2, 0, &key(3), &body(3)).unwrap();
+    Codec::new().unwrap().write(&mut last, 2, 0, &key(3), &body(3), false).unwrap();
     let last_bytes = last.len();
     for cut in whole.len() - last_bytes..whole.len() {
         let dir = tempfile::tempdir().unwrap();
@@ -63,6 +63,42 @@ fn a_record_torn_at_any_byte_loses_only_itself() {
         drop(spool);
         assert_eq!(unsettled(&mut reopened(dir.path())), [1, 2, 4], "cut at byte {cut}");
     }
+}
+
+#[test]
+fn of_reports_that_belong_together_a_cut_at_any_byte_leaves_all_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "0000000000000000.spool";
+    let (whole, marks) = {
+        let mut spool = Spool::open(dir.path(), MIB).unwrap();
+        let reports: Vec<_> = (1..=5).map(|seq| (key(seq), body(seq))).collect();
+        // The third and the fourth.
+        assert_eq!(spool.append_groups(&reports, std::slice::from_ref(&(2..4))).unwrap(), 0..5);
+        spool.save_marks().unwrap();
+        (std::fs::read(dir.path().join(name)).unwrap(), MarksFiles::read(dir.path()).1)
+    };
+    assert!(matches!(marks, Found::Whole(marks) if marks.next == 5));
+    let mut ends = vec![whole.len()];
+    for seq in (1..=5).rev() {
+        let mut record = Vec::new();
+        Codec::new().unwrap().write(&mut record, seq - 1, 0, &key(seq), &body(seq), seq == 3).unwrap();
+        ends.insert(0, ends[0] - record.len());
+    }
+    for cut in ends[1]..=whole.len() {
+        let left = (1..=5).take_while(|seq| ends[*seq] <= cut).count() as u64;
+        let left = if left == 3 { 2 } else { left };
+        let torn = tempfile::tempdir().unwrap();
+        std::fs::write(torn.path().join(name), &whole[..cut]).unwrap();
+        let mut spool = Spool::open(torn.path(), MIB).unwrap();
+        assert_eq!(unsettled(&mut spool), (1..=left).collect::<Vec<_>>(), "cut at byte {cut}");
+        spool.append(&key(6), &body(6)).unwrap();
+        drop(spool);
+        assert_eq!(unsettled(&mut reopened(torn.path())), (1..=left).chain([6]).collect::<Vec<_>>(), "cut at byte {cut}");
+    }
+    // The marks know that all were written: what is lost was damaged later, and costs itself alone.
+    std::fs::write(dir.path().join(name), &whole[..ends[4] - 1]).unwrap();
+    let mut spool = reopened(dir.path());
+    assert_eq!((unsettled(&mut spool), spool.unreadable_count()), (vec![1, 2, 3], 2));
 }
 
 #[test]

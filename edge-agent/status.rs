@@ -153,6 +153,15 @@ pub struct UsageStatus {
     pub posted_total: u64,
     /// Lines of logs since the start, by what became of them.
     pub lines_total: std::collections::BTreeMap<String, u64>,
+    /// Logs whose next line is of a time to come: they wait for the clock.
+    #[serde(default)]
+    pub logs_waiting: u64,
+    /// Files of logs, or rests of them, that were gone before they were read.
+    #[serde(default)]
+    pub files_lost_total: u64,
+    /// Why no log is followed.
+    #[serde(default)]
+    pub places_unreadable: Option<String>,
 }
 
 impl DeviceStatus {

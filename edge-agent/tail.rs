@@ -5,16 +5,18 @@ mod decode;
 mod follow;
 mod line;
 mod marks;
+mod rotated;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 use crate::report::UsageEntry;
-use crate::usage::{Batch, LineOutcome, LogConfig, Merge, Pseudonyms, REPORT_ENTRIES_MAX, UsageCounts};
+use crate::usage::{Batch, ENTRIES_MAX, LineOutcome, LogConfig, Merge, Pseudonyms, Rule, UsageCounts};
 use follow::{Follower, Piece};
 pub(crate) use marks::{LogMark, LogMarks, Place};
 
@@ -24,6 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
 /// So much read without any usage is written down all the same: it is not read again after a restart.
 const UNUSED_BYTES_MAX: u64 = 16 << 20;
+/// So much a clock that follows a time server and the one that stamps a log may differ. What lies further ahead is wrong.
+const EARLY_MAX: Duration = Duration::from_secs(900);
+/// No line holds up its log for longer.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What all logs share.
 #[derive(Clone)]
@@ -42,7 +48,7 @@ pub(crate) struct Tails {
 pub(crate) async fn follow(tails: Tails, log: LogConfig) {
     let name = log.file.display().to_string();
     let place = tails.marks.of(&name);
-    let mut tail = Tail { name, merge: Merge::new(REPORT_ENTRIES_MAX), place, since: None, unused_bytes: 0, tails, log };
+    let mut tail = Tail { name, merge: Merge::new(ENTRIES_MAX), place, since: None, unused_bytes: 0, early_since: None, tails, log };
     tail.run().await;
 }
 
@@ -56,6 +62,8 @@ struct Tail {
     /// When the first entry came into `merge`.
     since: Option<Instant>,
     unused_bytes: u64,
+    /// Since when lines are waited for whose time is yet to come.
+    early_since: Option<Instant>,
 }
 
 /// The agent ends.
@@ -78,6 +86,7 @@ impl Tail {
                 Err(_) => return,
             };
             follower = returned;
+            self.tails.counts.add_lost_files(follower.take_lost());
             let pieces = match read {
                 Ok(pieces) => {
                     trouble.clear();
@@ -134,11 +143,12 @@ impl Tail {
     async fn take(&mut self, piece: Piece) -> Result<(), Ending> {
         let outcome = match piece.line {
             None => LineOutcome::TooLong,
-            Some(line) => match line::read(&line, piece.written_at, &self.log, &self.tails, self.tails.clock.now()) {
-                Ok(entry) => {
+            Some(line) => match line::read(&line, &self.log, &self.tails) {
+                Ok(entry) if self.due(entry.at).await? => {
                     self.add(entry).await?;
                     LineOutcome::Counted
                 }
+                Ok(_) => LineOutcome::Future,
                 Err(outcome) => outcome,
             },
         };
@@ -146,6 +156,34 @@ impl Tail {
         self.unused_bytes += piece.bytes;
         self.place = Some(piece.place);
         Ok(())
+    }
+
+    /// Whether this moment has come. If it lies ahead, that may be this gateway's clock, and the log waits until the clock is right.
+    async fn due(&mut self, at: DateTime<Utc>) -> Result<bool, Ending> {
+        let mut waiting = None;
+        while Rule::at(at, self.tails.clock.now()).is_err() {
+            let since = *self.early_since.get_or_insert_with(Instant::now);
+            let wrong = self.tails.clock.synchronised() == Some(true)
+                && (at - self.tails.clock.now()).to_std().is_ok_and(|ahead| ahead > EARLY_MAX);
+            if wrong {
+                self.early_since = None;
+            }
+            if wrong || since.elapsed() >= WAIT_MAX {
+                return Ok(false);
+            }
+            if waiting.is_none() {
+                tracing::warn!(file = self.name, %at, "the log's next line is of a time to come; it waits for this gateway's clock");
+                waiting = Some(self.tails.counts.log_waits());
+            }
+            if !self.merge.empty() {
+                self.hand_over().await?;
+            }
+            sleep(LOOK_EVERY.min(self.tails.every)).await;
+        }
+        if waiting.is_some() {
+            self.early_since = None;
+        }
+        Ok(true)
     }
 
     async fn add(&mut self, entry: UsageEntry) -> Result<(), Ending> {
@@ -161,6 +199,7 @@ impl Tail {
     /// Returns when the usage and its place are on disk.
     async fn hand_over(&mut self) -> Result<(), Ending> {
         let mark = self.place.clone().map(|place| LogMark { name: self.name.clone(), place });
+        mark.iter().for_each(|mark| self.tails.marks.hand_over(mark));
         let (batch, mut pending) = Batch::new(self.merge.take(), mark);
         self.since = None;
         self.unused_bytes = 0;

@@ -1,4 +1,4 @@
-//! App usage as the factory's own systems tell it: the section [usage] of the configuration, and what the ways in share.
+//! Usage of products as the factory's own systems tell it: the section [usage] of the configuration, and what the ways in share.
 //! Users are pseudonymised before anything is stored or sent.
 
 mod batch;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table as TomlTable;
 
-pub(crate) use batch::{Batch, REPORT_ENTRIES_MAX};
+pub(crate) use batch::{Batch, ENTRIES_MAX};
 pub(crate) use counts::{LineOutcome, UsageCounts};
 pub(crate) use entry::Rule;
 #[cfg(test)]

@@ -141,5 +141,9 @@ fn writing(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> 
 fn usage(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {
     figures.total("shangyun_edge_usage_posted_entries_total", "Usage entries taken by POST /usage.", status.usage.posted_total)?;
     let lines = status.usage.lines_total.iter().map(|(outcome, count)| (outcome.as_str(), *count));
-    figures.totals("shangyun_edge_usage_lines_total", "Lines of followed logs by outcome.", "outcome", lines)
+    figures.totals("shangyun_edge_usage_lines_total", "Lines of followed logs by outcome.", "outcome", lines)?;
+    let (name, help) = ("shangyun_edge_usage_waiting_logs", "Logs whose next line is of a time to come: they wait for the clock.");
+    figures.count(name, help, status.usage.logs_waiting)?;
+    let (name, help) = ("shangyun_edge_usage_lost_files_total", "Files of logs, or rests of them, that were gone before they were read.");
+    figures.total(name, help, status.usage.files_lost_total)
 }

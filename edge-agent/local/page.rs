@@ -154,9 +154,10 @@ fn usage(status: &Status, out: &mut String) {
         (("日志行", "log lines"), format!("{} / {all}", line("counted"))),
         (("不匹配的行", "not matching"), line("unmatched").to_string()),
         (("未识别的模块", "unknown modules"), line("unknown_module").to_string()),
+        (("时间晚于现在的行", "of a time to come"), line("future").to_string()),
         (("日志", "logs"), usage.logs.iter().map(|log| escaped(log)).collect::<Vec<_>>().join("<br>")),
     ];
-    card(out, ("应用使用", "app usage"), &lines);
+    card(out, ("产品使用", "product usage"), &lines);
 }
 
 fn devices(status: &Status, out: &mut String) {

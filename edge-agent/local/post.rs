@@ -1,4 +1,5 @@
-//! `POST /usage`. 200 means on disk; 503 means not taken, send it again; 202 means taken, and on disk as soon as the disk takes it.
+//! `POST /usage`. 200 means on disk; 503 means not taken, send it again. What is being written can no longer be given back: then the answer
+//! waits for the disk, as long as the one who asked does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,24 +74,21 @@ async fn take(local: &Local, pseudonyms: &Pseudonyms, posted: Value) -> Response
     }
     let (batch, mut pending) = Batch::new(entries, None);
     let spooled = async { local.batches.send(batch).await.is_ok() && pending.spooled().await };
-    match timeout(SPOOL_WAIT, spooled).await {
-        Ok(true) => {
-            local.sources.usage.add_posted(taken);
-            answer(StatusCode::OK, &json!({ "v": 1, "taken": taken }))
+    let spooled = match timeout(SPOOL_WAIT, spooled).await {
+        Ok(spooled) => spooled,
+        Err(_) if pending.take_back() => {
+            return later(
+                "磁盘暂不可写，记录未被接收，请稍后重发；详见状态页",
+                "the disk does not take it now; nothing was taken, send it again later; the status page says more",
+            );
         }
-        Ok(false) => ending(),
-        Err(_) if pending.take_back() => later(
-            "磁盘暂不可写，记录未被接收，请稍后重发；详见状态页",
-            "the disk does not take it now; nothing was taken, send it again later; the status page says more",
-        ),
-        Err(_) => {
-            local.sources.usage.add_posted(taken);
-            answer(
-                StatusCode::ACCEPTED,
-                &json!({ "v": 1, "taken": taken, "zh": "已接收，写盘中，请勿重发", "en": "taken, and being written; do not send it again" }),
-            )
-        }
+        Err(_) => pending.spooled().await,
+    };
+    if !spooled {
+        return ending();
     }
+    local.sources.usage.add_posted(taken);
+    answer(StatusCode::OK, &json!({ "v": 1, "taken": taken }))
 }
 
 fn ending() -> Response {
@@ -107,4 +105,57 @@ fn no(status: StatusCode, zh: &str, en: &str) -> Response {
 
 fn answer(status: StatusCode, said: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], format!("{said}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::shared::SharedSpool;
+    use crate::spool::Spool;
+    use crate::status::Sources;
+    use crate::usage::{UsageConfig, UsageCounts};
+
+    fn local(dir: &std::path::Path) -> (Local, mpsc::Receiver<Batch>) {
+        let (sender, batches) = mpsc::channel(4);
+        let sources = Sources {
+            gateway: "gw-1".into(),
+            boot: "b7".into(),
+            started_at: chrono::DateTime::UNIX_EPOCH,
+            clock: Arc::new(SystemClock::default()),
+            spool: SharedSpool::new(Spool::open(dir, 1 << 20).unwrap()),
+            uplink: Default::default(),
+            writing: Default::default(),
+            devices: Default::default(),
+            usage: UsageCounts::default(),
+            usage_configured: true,
+            logs: Vec::new(),
+            places_unreadable: None,
+        };
+        (Local::new(UsageConfig::default(), sender, sources), batches)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_disk_does_not_take_is_given_back_and_what_is_being_written_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (local, mut batches) = local(dir.path());
+        let pseudonyms = Pseudonyms::new([7; 32]);
+        let posted = || json!({ "product": "P", "function_module": "m", "user": "u" });
+
+        assert_eq!(take(&local, &pseudonyms, posted()).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!batches.recv().await.unwrap().claim(), "it was given back");
+
+        let answer = take(&local, &pseudonyms, posted());
+        tokio::pin!(answer);
+        let batch = tokio::select! {
+            answer = &mut answer => panic!("{answer:?}"),
+            batch = batches.recv() => batch.unwrap(),
+        };
+        assert!(batch.claim());
+        assert!(timeout(SPOOL_WAIT * 100, &mut answer).await.is_err(), "it is not yet on disk");
+        batch.say_spooled();
+        assert_eq!((answer.await.status(), local.sources.usage.posted()), (StatusCode::OK, 1));
+    }
 }

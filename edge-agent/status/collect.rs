@@ -30,6 +30,8 @@ pub(crate) struct Sources {
     pub usage: UsageCounts,
     pub usage_configured: bool,
     pub logs: Vec<String>,
+    /// Why no log is followed.
+    pub places_unreadable: Option<String>,
 }
 
 impl Sources {
@@ -61,6 +63,9 @@ impl Sources {
                 logs: self.logs.clone(),
                 posted_total: self.usage.posted(),
                 lines_total,
+                logs_waiting: self.usage.waiting_logs(),
+                files_lost_total: self.usage.lost_files(),
+                places_unreadable: self.places_unreadable.clone(),
             },
             troubles: Vec::new(),
         };

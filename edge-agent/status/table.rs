@@ -55,8 +55,10 @@ fn head(status: &Status, out: &mut String) {
     if status.usage.configured {
         let counted = status.usage.lines_total.get("counted").copied().unwrap_or(0);
         let lines: u64 = status.usage.lines_total.values().sum();
-        let taken = format!("POST {}  日志 log lines {counted}/{lines}", status.usage.posted_total);
-        line(out, ("应用使用", "app usage"), &taken);
+        let future = status.usage.lines_total.get("future").copied().unwrap_or(0);
+        let later = if future > 0 { format!("  晚于现在 of a time to come {future}") } else { String::new() };
+        let taken = format!("POST {}  日志 log lines {counted}/{lines}{later}", status.usage.posted_total);
+        line(out, ("产品使用", "product usage"), &taken);
     }
 }
 

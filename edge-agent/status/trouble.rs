@@ -34,6 +34,7 @@ pub(super) fn troubles(status: &Status) -> Vec<Trouble> {
     broker(status, &mut out);
     spool(status, &mut out);
     writing(status, &mut out);
+    usage(status, &mut out);
     if status.clock_synchronised == Some(false) {
         out.push(Trouble::new(
             "clock_unsynchronised",
@@ -168,6 +169,45 @@ fn writing(status: &Status, out: &mut Vec<Trouble>) {
             "spool.dir",
             format!("磁盘写不进时内存已满，启动以来丢弃了最旧的 {count} 条读数（会向平台申报）"),
             format!("{count} entries, the oldest, were dropped since the start because memory was full while nothing could be written; the service is told"),
+        ));
+    }
+}
+
+fn usage(status: &Status, out: &mut Vec<Trouble>) {
+    let usage = &status.usage;
+    if let Some(error) = usage.places_unreadable.as_ref().filter(|_| !usage.logs.is_empty()) {
+        out.push(Trouble::new(
+            "usage_places_unreadable",
+            "spool.dir",
+            format!("日志读到何处的记录 usage-logs.json 读不出（{error}），为免重计或漏计，已停止读取日志；请检查磁盘，无法恢复时停止采集程序、移走该文件再启动，日志将如首次读取"),
+            format!("usage-logs.json, which says up to where logs were read, is unreadable ({error}), so no log is read; check the disk; if it cannot be restored, stop the agent, move the file away and start it: logs are then read as if for the first time"),
+        ));
+    }
+    if usage.logs_waiting > 0 {
+        let count = usage.logs_waiting;
+        out.push(Trouble::new(
+            "usage_log_waits",
+            "clock",
+            format!("{count} 个日志的下一行时间晚于本机时钟，暂停读取（至多 24 小时）；请先校准本机时钟，并核对写日志的机器的时钟与 offset"),
+            format!("{count} logs wait, at most 24 h, because their next line is later than this gateway's clock; set the clock, and look at the clock of what writes the log, and at offset"),
+        ));
+    }
+    let future = usage.lines_total.get("future").copied().unwrap_or(0);
+    if future > 0 {
+        out.push(Trouble::new(
+            "usage_lines_future",
+            "usage.log",
+            format!("{future} 行日志的时间晚于本机时钟，未计入；请核对写日志的机器的时钟、time_format 与 offset"),
+            format!("{future} lines of logs are later than this gateway's clock and were not counted; look at the clock of what writes the log, time_format and offset"),
+        ));
+    }
+    if usage.files_lost_total > 0 {
+        let count = usage.files_lost_total;
+        out.push(Trouble::new(
+            "usage_files_lost",
+            "usage.log",
+            format!("{count} 个日志文件在读完之前已被压缩、截断或删除，其中的使用未计入；请让日志多保留几份、延后压缩"),
+            format!("{count} log files were packed, cut or deleted before they were read to their end, and that usage was not counted; keep more of them, and pack them later"),
         ));
     }
 }

@@ -66,6 +66,17 @@ fn points_that_are_missing_are_named_with_their_addresses_and_causes() {
 }
 
 #[test]
+fn troubles_with_usage_are_named() {
+    let usage = |change: fn(&mut crate::status::UsageStatus)| codes(|status| change(&mut status.usage));
+    assert_eq!(usage(|usage| usage.logs_waiting = 1), ["usage_log_waits"]);
+    assert_eq!(usage(|usage| usage.lines_total.extend([("future".into(), 1)])), ["usage_lines_future"]);
+    assert_eq!(usage(|usage| usage.files_lost_total = 1), ["usage_files_lost"]);
+    assert_eq!(usage(|usage| usage.places_unreadable = Some("EOF".into())), [""; 0], "no log is configured");
+    let unreadable = usage(|usage| (usage.places_unreadable, usage.logs) = (Some("EOF".into()), vec!["/l".into()]));
+    assert_eq!(unreadable, ["usage_places_unreadable"]);
+}
+
+#[test]
 fn connecting_is_no_trouble_until_it_takes_long_or_fails() {
     let offline = |status: &mut Status| {
         status.broker.state = BrokerState::Offline;

@@ -3,11 +3,10 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-
-use chrono::{DateTime, Utc};
+use std::path::PathBuf;
 
 use crate::tail::marks::{Head, Place};
+use crate::tail::rotated;
 
 /// Read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -26,7 +25,6 @@ pub(super) struct Piece {
     pub bytes: u64,
     /// Up to here the file is read with this line.
     pub place: Place,
-    pub written_at: DateTime<Utc>,
 }
 
 pub(super) struct Follower {
@@ -39,17 +37,27 @@ pub(super) struct Follower {
     quiet_looks: u8,
     /// A file that appears later is read from its start anyway.
     from_start: bool,
+    /// Reading goes on where it ended in another life: what happened to the log since then nobody saw.
+    resumed: bool,
+    /// Files, or rests of files, that were gone before they were read.
+    lost_count: u64,
 }
 
 impl Follower {
     pub fn new(path: PathBuf, place: Option<Place>, from_start: bool) -> Follower {
         let cursor = place.as_ref().map_or(0, |place| place.position);
-        Follower { path, file: None, place, cursor, quiet_looks: 0, from_start }
+        let resumed = place.is_some();
+        Follower { path, file: None, place, cursor, quiet_looks: 0, from_start, resumed, lost_count: 0 }
     }
 
     /// `None` while the log was never there.
     pub fn place(&self) -> Option<Place> {
         self.place.clone()
+    }
+
+    /// How many files were lost since the last time.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost_count)
     }
 
     /// The next lines; none if there are none yet.
@@ -95,11 +103,12 @@ impl Follower {
         if place.names(&metadata) {
             return Ok(Some(file));
         }
-        if let Some((path, renamed)) = renamed(&self.path, place) {
+        if let Some((path, renamed)) = rotated::renamed(&self.path, place) {
             tracing::info!(file = %path.display(), "the log was renamed meanwhile; its rest is read first");
             return Ok(Some(renamed));
         }
         tracing::warn!(file = %self.path.display(), "the log that was read before is gone; what it had left cannot be counted");
+        self.lost_count += 1;
         self.begin(&metadata, 0);
         Ok(Some(file))
     }
@@ -114,21 +123,26 @@ impl Follower {
         let metadata = file.metadata()?;
         let Some(place) = &mut self.place else { return Ok(Vec::new()) };
         if metadata.len() < self.cursor || !place.head.is_of(file)? {
-            tracing::info!(file = %self.path.display(), "the log was cut; it is read from its start");
+            if self.resumed {
+                tracing::warn!(file = %self.path.display(), "the log was cut meanwhile; what had not been read cannot be counted");
+                self.lost_count += 1;
+            } else {
+                tracing::info!(file = %self.path.display(), "the log was cut; it is read from its start");
+            }
             *place = Place { position: 0, head: Head::default(), ..place.clone() };
             self.cursor = 0;
         }
+        self.resumed = false;
         let mut chunk = vec![0; CHUNK_BYTES];
         let length = read_at(file, &mut chunk, self.cursor)?;
         chunk.truncate(length);
         place.head = Head::of(file, (self.cursor + length as u64).min(HEAD_BYTES_MAX), place.head)?;
-        let written_at = DateTime::<Utc>::from(metadata.modified()?);
 
         let mut pieces = Vec::new();
         while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
             let rest = chunk.split_off(end + 1);
             let line = std::mem::replace(&mut chunk, rest);
-            pieces.push(give(place, &mut self.cursor, line, written_at));
+            pieces.push(give(place, &mut self.cursor, line));
         }
         if chunk.len() > LINE_BYTES_MAX {
             self.cursor += chunk.len() as u64;
@@ -139,14 +153,14 @@ impl Follower {
     /// At the end of a file that has another in its place.
     fn look_for_rotation(&mut self) -> io::Result<Vec<Piece>> {
         let (Some(file), Some(place)) = (&self.file, &mut self.place) else { return Ok(Vec::new()) };
-        let (current, length) = (std::fs::metadata(&self.path), file.metadata()?.len());
+        let (current, finished) = (std::fs::metadata(&self.path), file.metadata()?);
         let current = match current {
             Ok(current) => current,
             // Between the renaming and the new file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let more = length > self.cursor && length - self.cursor > LINE_BYTES_MAX as u64;
+        let more = finished.len().saturating_sub(self.cursor) > LINE_BYTES_MAX as u64;
         if place.names(&current) || more {
             self.quiet_looks = 0;
             return Ok(Vec::new());
@@ -158,16 +172,20 @@ impl Follower {
         let mut last = vec![0; LINE_BYTES_MAX];
         let read = read_at(file, &mut last, self.cursor)?;
         last.truncate(read);
-        let written_at = DateTime::<Utc>::from(file.metadata()?.modified()?);
         // Nobody will end the last line of a file that was put aside.
-        let pieces = if last.is_empty() { Vec::new() } else { vec![give(place, &mut self.cursor, last, written_at)] };
+        let pieces = if last.is_empty() { Vec::new() } else { vec![give(place, &mut self.cursor, last)] };
         self.file = None;
-        self.begin(&current, 0);
+        let later = rotated::later(&self.path, &finished, &current);
+        if later.packed > 0 {
+            tracing::warn!(file = %self.path.display(), count = later.packed, "the log was put aside and packed before it was read; that cannot be counted");
+            self.lost_count += later.packed;
+        }
+        self.begin(later.oldest.as_ref().unwrap_or(&current), 0);
         Ok(pieces)
     }
 }
 
-fn give(place: &mut Place, cursor: &mut u64, mut line: Vec<u8>, written_at: DateTime<Utc>) -> Piece {
+fn give(place: &mut Place, cursor: &mut u64, mut line: Vec<u8>) -> Piece {
     *cursor += line.len() as u64;
     let bytes = *cursor - place.position;
     place.position = *cursor;
@@ -175,7 +193,7 @@ fn give(place: &mut Place, cursor: &mut u64, mut line: Vec<u8>, written_at: Date
         line.pop();
     }
     let whole = bytes <= LINE_BYTES_MAX as u64;
-    Piece { line: whole.then_some(line), bytes, place: place.clone(), written_at }
+    Piece { line: whole.then_some(line), bytes, place: place.clone() }
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -198,16 +216,6 @@ fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
     let mut tail = vec![0; LINE_BYTES_MAX];
     let read = read_at(file, &mut tail, from)?;
     Ok(tail[..read].iter().rposition(|byte| *byte == b'\n').map_or(length, |end| from + end as u64 + 1))
-}
-
-/// The file in the same directory that is the one read before, under another name.
-fn renamed(path: &Path, place: &Place) -> Option<(PathBuf, File)> {
-    let siblings = std::fs::read_dir(path.parent()?).ok()?.flatten();
-    let same = |metadata: &Metadata| metadata.is_file() && place.names(metadata);
-    let sibling = siblings.filter(|entry| entry.metadata().is_ok_and(|metadata| same(&metadata))).map(|entry| entry.path()).next()?;
-    let file = File::open(&sibling).ok()?;
-    // The number of a deleted file is soon another's: its beginning must be the same too.
-    place.head.is_of(&file).ok()?.then_some((sibling, file))
 }
 
 #[cfg(test)]

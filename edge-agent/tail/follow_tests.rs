@@ -37,6 +37,17 @@ impl Log {
         (0..=QUIET_LOOKS).flat_map(|_| self.read()).collect()
     }
 
+    /// A file beside the log, last written at this hour.
+    fn put_aside(&self, name: &str, text: &str, hour: u64) {
+        fs::write(self.path(name), text).unwrap();
+        self.date(name, hour);
+    }
+
+    fn date(&self, name: &str, hour: u64) {
+        let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_572_900_000 + hour * 3600);
+        OpenOptions::new().append(true).open(self.path(name)).unwrap().set_modified(written).unwrap();
+    }
+
     /// The agent starts anew, with this place written down.
     fn restart(&mut self, place: Option<Place>) {
         self.follower = Follower::new(self.path("mes.log"), place, false);
@@ -101,6 +112,64 @@ fn a_log_that_was_renamed_while_the_agent_stood_is_read_to_its_end_first() {
     log.restart(Some(place));
     assert_eq!(log.read_on(), ["two"]);
     assert_eq!(log.read_on(), ["three"]);
+}
+
+#[test]
+fn a_log_that_was_renamed_more_than_once_while_the_agent_stood_is_read_file_by_file() {
+    let mut log = Log::new();
+    log.write("one\ntwo\n");
+    let place = log.follower.read().unwrap()[0].place.clone();
+    fs::rename(log.path("mes.log"), log.path("mes.log.3")).unwrap();
+    log.date("mes.log.3", 24);
+    log.put_aside("mes.log.4", "read long ago\n", 0);
+    log.put_aside("mes.log.1", "four\n", 72);
+    log.put_aside("mes.log.2", "three\n", 48);
+    log.put_aside("mes.log.bak", "of somebody else\n", 60);
+    log.put_aside("mes.log", "five\n", 73);
+    log.restart(Some(place));
+    for expected in ["two", "three", "four", "five"] {
+        assert_eq!(log.read_on(), [expected]);
+    }
+    assert_eq!((log.read_on(), log.follower.take_lost()), (vec![], 0));
+}
+
+#[test]
+fn what_was_packed_gone_or_cut_before_it_was_read_is_counted() {
+    let begun = || {
+        let mut log = Log::new();
+        log.write("one\n");
+        log.read();
+        let place = log.follower.place();
+        (log, place)
+    };
+    let (mut log, place) = begun();
+    fs::rename(log.path("mes.log"), log.path("mes.log.3")).unwrap();
+    log.date("mes.log.3", 24);
+    log.put_aside("mes.log.4.gz", "read long ago", 0);
+    log.put_aside("mes.log.2.gz", "never read", 48);
+    log.put_aside("mes.log.1", "three\n", 72);
+    log.put_aside("mes.log", "four\n", 73);
+    log.restart(place);
+    let read: Vec<String> = (0..3).flat_map(|_| log.read_on()).collect();
+    assert_eq!((read, log.follower.take_lost(), log.follower.take_lost()), (vec!["three".into(), "four".into()], 1, 0));
+
+    let (mut log, place) = begun();
+    fs::remove_file(log.path("mes.log")).unwrap();
+    fs::write(log.path("other"), "").unwrap();
+    log.write("two\n");
+    log.restart(place);
+    assert_eq!((log.read_on(), log.follower.take_lost()), (vec!["two".into()], 1));
+
+    for (agent_stood, lost) in [(true, 1), (false, 0)] {
+        let (mut log, place) = begun();
+        if agent_stood {
+            log.restart(place);
+        }
+        fs::write(log.path("mes.log"), "").unwrap();
+        log.read_on();
+        log.write("two\n");
+        assert_eq!((log.read(), log.follower.take_lost()), (vec!["two".into()], lost), "{agent_stood}");
+    }
 }
 
 #[test]

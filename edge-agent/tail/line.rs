@@ -1,20 +1,12 @@
 //! One line of a log: what the pattern finds in it, as a usage entry or as the reason why it is none.
 
-use chrono::{DateTime, Utc};
-
 use crate::report::UsageEntry;
 use crate::tail::Tails;
 use crate::tail::decode::decode;
 use crate::usage::{LineOutcome, LogConfig, Rule};
 
-/// `written_at` is when the file was last written: later than that the line's usage was not.
-pub(super) fn read(
-    line: &[u8],
-    written_at: DateTime<Utc>,
-    log: &LogConfig,
-    tails: &Tails,
-    now: DateTime<Utc>,
-) -> Result<UsageEntry, LineOutcome> {
+/// Whether its time has come is not looked at.
+pub(super) fn read(line: &[u8], log: &LogConfig, tails: &Tails) -> Result<UsageEntry, LineOutcome> {
     let line = decode(line, log.encoding);
     let found = log.pattern.captures(&line).ok_or(LineOutcome::Unmatched)?;
     let group = |name| found.name(name).map(|part| part.as_str());
@@ -27,15 +19,12 @@ pub(super) fn read(
         Some(written) if !log.function_modules.is_empty() => log.function_modules.get(written).ok_or(LineOutcome::UnknownModule)?,
         written => written.or(log.function_module.as_deref()).unwrap_or_default(),
     };
-    let at = match group("at") {
-        Some(text) => log.time.read(text).ok_or(LineOutcome::Invalid)?,
-        None => written_at.min(now),
-    };
+    let at = group("at").and_then(|text| log.time.read(text)).ok_or(LineOutcome::Invalid)?;
     Ok(UsageEntry {
         product: Rule::name_of(product).map_err(invalid)?.to_string(),
         function_module: Rule::name_of(function_module).map_err(invalid)?.to_string(),
         user: tails.pseudonyms.of(user),
-        at: Rule::at(at, now).map_err(|_| LineOutcome::Future)?,
+        at,
         actions: group("actions").map_or(Ok(1), |text| Rule::actions(number(text))).map_err(invalid)?,
         active_s: group("active_s").map(|text| Rule::active_s(number(text))).transpose().map_err(invalid)?,
     })

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "usage-logs.json";
+const FRESH: &str = "usage-logs.new";
 
 /// What stands before this is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,50 +91,93 @@ type Logs = BTreeMap<String, Kept>;
 #[derive(Clone)]
 pub(crate) struct LogMarks {
     dir: PathBuf,
-    logs: Arc<Mutex<Logs>>,
+    kept: Arc<Mutex<KeptLogs>>,
+    /// Why no log is followed: with the places lost, usage would count twice or not at all.
+    unreadable: Option<Arc<str>>,
+}
+
+struct KeptLogs {
+    logs: Logs,
+    /// Up to where a log was handed over in this life: whatever stands before that is spooled, or the agent ends.
+    handed_over: BTreeMap<String, Place>,
+    /// The file says the same. An intention that came to nothing must not stay in it: its position is another report's soon.
+    stored: bool,
 }
 
 impl LogMarks {
+    /// What is reached when the spool will give its next report this position.
     pub fn open(spool_dir: &Path, spool_next: u64) -> LogMarks {
-        let path = spool_dir.join(FILE);
-        let logs: Logs = match std::fs::read(&path) {
-            Ok(content) => serde_json::from_slice(&content).unwrap_or_else(|error| {
-                tracing::error!(path = %path.display(), %error, "where logs were read up to is unreadable: they are read as if for the first time");
-                Logs::new()
-            }),
-            Err(_) => Logs::new(),
+        let (found, unreadable) = match read(&spool_dir.join(FILE)) {
+            Ok(found) => (found, None),
+            Err(error) => {
+                tracing::error!(dir = %spool_dir.display(), file = FILE, %error, "up to where logs were read is unreadable: no log is followed");
+                (Logs::new(), Some(error.to_string().into()))
+            }
         };
-        let logs = logs.into_iter().map(|(name, kept)| (name, kept.at(spool_next))).collect();
-        LogMarks { dir: spool_dir.to_path_buf(), logs: Arc::new(Mutex::new(logs)) }
+        let stored = unreadable.is_some() || found.values().all(|kept| kept.next.is_none());
+        let logs = found.into_iter().map(|(name, kept)| (name, kept.at(spool_next))).collect();
+        let marks = LogMarks {
+            dir: spool_dir.to_path_buf(),
+            kept: Arc::new(Mutex::new(KeptLogs { logs, handed_over: BTreeMap::new(), stored })),
+            unreadable,
+        };
+        if let Err(error) = marks.settle() {
+            tracing::warn!(%error, "up to where logs were read cannot be written down; nothing is spooled before it is");
+        }
+        marks
     }
 
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    /// Nothing may be spooled before this has succeeded once.
+    pub fn settle(&self) -> io::Result<()> {
+        let mut kept = self.kept();
+        if !kept.stored {
+            self.store(&kept.logs)?;
+            kept.stored = true;
+        }
+        Ok(())
+    }
+
+    /// Where reading goes on.
     pub fn of(&self, name: &str) -> Option<Place> {
-        self.logs().get(name).map(|kept| kept.reached.clone())
+        let kept = self.kept();
+        kept.handed_over.get(name).or(kept.logs.get(name).map(|log| &log.reached)).cloned()
+    }
+
+    /// The usage up to here is handed over. A tail that begins anew while the agent runs on does not hand it over again.
+    pub fn hand_over(&self, mark: &LogMark) {
+        self.kept().handed_over.insert(mark.name.clone(), mark.place.clone());
     }
 
     /// The log is read up to here, and no report waits for that.
     pub fn write(&self, name: &str, place: Place) -> io::Result<()> {
-        let mut logs = self.logs();
-        logs.insert(name.to_string(), Kept { reached: place, next: None });
-        self.store(&logs)
+        let mut kept = self.kept();
+        kept.handed_over.insert(name.to_string(), place.clone());
+        kept.logs.insert(name.to_string(), Kept { reached: place, next: None });
+        self.store(&kept.logs)?;
+        kept.stored = true;
+        Ok(())
     }
 
     /// Each place is reached with the report at its position, the first of which the spool will give next.
     pub fn intend(&self, spool_next: u64, marks: &[(u64, LogMark)]) -> io::Result<()> {
-        let mut logs = self.logs();
-        let mut changed: Logs = logs.iter().map(|(name, kept)| (name.clone(), kept.clone().at(spool_next))).collect();
+        let mut kept = self.kept();
+        let mut changed: Logs = kept.logs.iter().map(|(name, kept)| (name.clone(), kept.clone().at(spool_next))).collect();
         for (report, mark) in marks {
-            if let Some(kept) = changed.get_mut(&mark.name) {
-                kept.next = Some(Next { report: *report, place: mark.place.clone() });
+            if let Some(log) = changed.get_mut(&mark.name) {
+                log.next = Some(Next { report: *report, place: mark.place.clone() });
             }
         }
         self.store(&changed)?;
-        *logs = changed;
+        (kept.logs, kept.stored) = (changed, true);
         Ok(())
     }
 
     fn store(&self, logs: &Logs) -> io::Result<()> {
-        let fresh = self.dir.join("usage-logs.new");
+        let fresh = self.dir.join(FRESH);
         let mut file = File::create(&fresh)?;
         file.write_all(&serde_json::to_vec(logs)?)?;
         file.sync_all()?;
@@ -141,8 +185,17 @@ impl LogMarks {
         File::open(&self.dir)?.sync_all()
     }
 
-    fn logs(&self) -> MutexGuard<'_, Logs> {
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, KeptLogs> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// None where there is no file.
+fn read(path: &Path) -> io::Result<Logs> {
+    match std::fs::read(path) {
+        Ok(content) => Ok(serde_json::from_slice(&content)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Logs::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -162,6 +215,13 @@ mod tests {
         LogMarks::open(dir, spool_next).of("/l").unwrap().position
     }
 
+    /// What a start would find, on a copy: starting writes it down.
+    fn found(dir: &Path, spool_next: u64) -> u64 {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(dir.join(FILE), copy.path().join(FILE)).unwrap();
+        reopened(copy.path(), spool_next)
+    }
+
     #[test]
     fn a_place_is_reached_only_if_its_report_came_into_the_spool() {
         let dir = tempfile::tempdir().unwrap();
@@ -171,7 +231,7 @@ mod tests {
         marks.intend(5, &[(6, mark(20))]).unwrap();
         // The crash came before the report was written, or after.
         for (spool_next, position) in [(5, 10), (6, 10), (7, 20), (100, 20)] {
-            assert_eq!(reopened(dir.path(), spool_next), position, "{spool_next}");
+            assert_eq!(found(dir.path(), spool_next), position, "{spool_next}");
         }
     }
 
@@ -182,16 +242,47 @@ mod tests {
         marks.write("/l", place(10)).unwrap();
         marks.intend(5, &[(5, mark(20))]).unwrap();
         marks.intend(5, &[(6, mark(20))]).unwrap();
-        assert_eq!(reopened(dir.path(), 6), 10);
+        assert_eq!(found(dir.path(), 6), 10);
         marks.intend(7, &[(7, mark(30))]).unwrap();
-        assert_eq!(reopened(dir.path(), 7), 20, "the one before was reached meanwhile");
-        assert_eq!(reopened(dir.path(), 8), 30);
+        assert_eq!(found(dir.path(), 7), 20, "the one before was reached meanwhile");
+        assert_eq!(found(dir.path(), 8), 30);
     }
 
     #[test]
-    fn marks_that_cannot_be_read_are_as_none() {
+    fn an_intention_that_came_to_nothing_is_not_reached_with_the_report_of_another() {
         let dir = tempfile::tempdir().unwrap();
+        let marks = LogMarks::open(dir.path(), 0);
+        marks.write("/l", place(10)).unwrap();
+        marks.intend(5, &[(5, mark(20))]).unwrap();
+        // Killed before the report was spooled; the next one at this position tells of the start alone.
+        assert_eq!(reopened(dir.path(), 5), 10);
+        assert_eq!(reopened(dir.path(), 6), 10);
+    }
+
+    #[test]
+    fn nothing_is_spooled_before_what_is_reached_is_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = LogMarks::open(dir.path(), 0);
+        marks.write("/l", place(10)).unwrap();
+        marks.intend(5, &[(5, mark(20))]).unwrap();
+        // No file can be made under this name.
+        std::fs::create_dir(dir.path().join(FRESH)).unwrap();
+        let marks = LogMarks::open(dir.path(), 5);
+        assert!(marks.settle().is_err());
+        std::fs::remove_dir(dir.path().join(FRESH)).unwrap();
+        marks.settle().unwrap();
+        assert_eq!(reopened(dir.path(), 6), 10);
+    }
+
+    #[test]
+    fn marks_that_cannot_be_read_are_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(LogMarks::open(dir.path(), 0).unreadable(), None);
         std::fs::write(dir.path().join(FILE), b"{\"/l\":").unwrap();
-        assert_eq!(LogMarks::open(dir.path(), 0).of("/l"), None);
+        assert!(LogMarks::open(dir.path(), 0).unreadable().unwrap().contains("EOF"));
+        assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), b"{\"/l\":", "what it was stays to be looked at");
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        std::fs::create_dir(dir.path().join(FILE)).unwrap();
+        assert!(LogMarks::open(dir.path(), 0).unreadable().is_some());
     }
 }

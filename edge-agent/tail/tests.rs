@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::Write as _;
+use std::sync::Mutex;
 
 use chrono::{DateTime, Utc};
 use regex_lite::Regex;
@@ -7,11 +8,18 @@ use regex_lite::Regex;
 use super::*;
 use crate::usage::{Encoding, TimeFormat};
 
-struct Fixed;
+/// What it says, and whether somebody vouches for it.
+struct SetClock(Mutex<(DateTime<Utc>, Option<bool>)>);
 
-impl Clock for Fixed {
+impl SetClock {
+    fn set(&self, now: &str, synchronised: Option<bool>) {
+        *self.0.lock().unwrap() = (DateTime::parse_from_rfc3339(now).unwrap().to_utc(), synchronised);
+    }
+}
+
+impl Clock for SetClock {
     fn now(&self) -> DateTime<Utc> {
-        "2019-11-05T00:10:00Z".parse().unwrap()
+        self.0.lock().unwrap().0
     }
 
     fn monotonic_ms(&self) -> u64 {
@@ -19,13 +27,14 @@ impl Clock for Fixed {
     }
 
     fn synchronised(&self) -> Option<bool> {
-        None
+        self.0.lock().unwrap().1
     }
 }
 
 struct Bench {
     dir: tempfile::TempDir,
     tails: Tails,
+    clock: Arc<SetClock>,
     batches: mpsc::Receiver<Batch>,
 }
 
@@ -33,16 +42,18 @@ impl Bench {
     fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let (sender, batches) = mpsc::channel(4);
+        let clock = Arc::new(SetClock(Mutex::new((DateTime::UNIX_EPOCH, None))));
+        clock.set("2019-11-05T08:10:00+08:00", Some(true));
         let tails = Tails {
             pseudonyms: Pseudonyms::new([7; 32]),
             product: Some("P-001".into()),
             marks: LogMarks::open(dir.path(), 0),
             batches: sender,
             counts: UsageCounts::default(),
-            clock: Arc::new(Fixed),
+            clock: clock.clone(),
             every: Duration::from_millis(20),
         };
-        Bench { dir, tails, batches }
+        Bench { dir, tails, clock, batches }
     }
 
     fn log(&self) -> LogConfig {
@@ -101,7 +112,7 @@ async fn lines_become_usage_and_each_line_that_is_none_is_counted_with_its_reaso
     bench.write("2019-11-05 08:01:00 张三 /oee\n2019-11-05 08:01:30 张三 /oee x2 40s\n2019-11-05 08:02:00 张三 /oee x100\n");
     bench.write("started\n2019-11-05 08:01:00 张三 /admin\n2019-13-05 08:01:00 张三 /oee\n2019-11-05 08:01:00 张三 /oee x0\n");
     bench.write(b"2019-11-05 08:01:00 \xd5\xc5\xc8\xfd /oee\n");
-    bench.write("2019-11-05 08:12:00 张三 /oee\n");
+    bench.write("2019-11-05 16:01:00 张三 /oee\n");
     bench.write(format!("{}\n", "x".repeat(9_000)));
     let batch = bench.batch().await;
     let expected = [entry("张三", "2019-11-05T08:01:00+08:00", 3, Some(40)), entry("张三", "2019-11-05T08:02:00+08:00", 100, None)];
@@ -111,18 +122,16 @@ async fn lines_become_usage_and_each_line_that_is_none_is_counted_with_its_reaso
 }
 
 #[tokio::test]
-async fn gbk_lines_give_the_same_pseudonym_and_lines_without_a_time_that_of_the_file() {
+async fn gbk_lines_give_the_same_pseudonym() {
     let mut bench = Bench::new();
     let log = LogConfig {
         encoding: Encoding::Gbk,
-        pattern: Regex::new("用户=(?<user>.+)$").unwrap(),
+        pattern: Regex::new(r"^(?<at>\S+ \S+) 用户=(?<user>.+)$").unwrap(),
         function_module: Some("设备OEE分析".into()),
         function_modules: Default::default(),
         ..bench.log()
     };
-    bench.write(b"\xd3\xc3\xbb\xa7=\xd5\xc5\xc8\xfd\r\n");
-    let written_at: DateTime<Utc> = "2019-11-05T00:05:00Z".parse().unwrap();
-    fs::File::options().append(true).open(&log.file).unwrap().set_modified(written_at.into()).unwrap();
+    bench.write(b"2019-11-05 08:05:00 \xd3\xc3\xbb\xa7=\xd5\xc5\xc8\xfd\r\n");
     let _tail = bench.follow(log);
     assert_eq!(bench.batch().await.entries, [entry("张三", "2019-11-05T08:05:00+08:00", 1, None)]);
 }
@@ -152,6 +161,20 @@ async fn what_was_handed_over_and_not_spooled_comes_again_after_a_restart_and_wh
 }
 
 #[tokio::test]
+async fn a_tail_that_begins_anew_while_the_agent_runs_on_hands_nothing_over_twice() {
+    let mut bench = Bench::new();
+    bench.write("2019-11-05 08:01:00 u /oee\n");
+    let tail = bench.follow(bench.log());
+    let batch = bench.batch().await;
+    tail.abort();
+    // The reporter has it and spools it, whatever became of the one who gave it.
+    bench.spool(batch, 0);
+    bench.write("2019-11-05 08:02:00 v /oee\n");
+    let _tail = bench.follow(bench.log());
+    assert_eq!(bench.batch().await.entries, [entry("v", "2019-11-05T08:02:00+08:00", 1, None)]);
+}
+
+#[tokio::test]
 async fn more_than_one_report_holds_is_handed_over_piece_by_piece_with_the_place_of_each() {
     let mut bench = Bench::new();
     bench.write((0..1000).map(|i| format!("2019-11-05 08:01:00 u{i} /oee\n")).collect::<String>());
@@ -170,4 +193,36 @@ async fn more_than_one_report_holds_is_handed_over_piece_by_piece_with_the_place
         bench.spool(batch, position as u64);
     }
     assert_eq!(users, (0..1000).map(|i| Pseudonyms::new([7; 32]).of(&format!("u{i}"))).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_line_of_a_time_to_come_waits_until_the_clock_is_right_and_what_was_before_it_does_not() {
+    let mut bench = Bench::new();
+    bench.clock.set("2019-01-01T08:00:00+08:00", Some(false));
+    bench.write("2018-12-31 08:00:00 u /oee\n2019-11-05 08:01:00 v /oee\n2019-11-05 08:02:00 w /oee\n");
+    let _tail = bench.follow(bench.log());
+    let batch = bench.batch().await;
+    assert_eq!(batch.entries, [entry("u", "2018-12-31T08:00:00+08:00", 1, None)]);
+    assert_eq!(bench.tails.counts.waiting_logs(), 1);
+    bench.spool(batch, 0);
+    bench.clock.set("2019-11-05T08:00:30+08:00", Some(true));
+    let batch = bench.batch().await;
+    assert_eq!(batch.entries, [entry("v", "2019-11-05T08:01:00+08:00", 1, None)], "a clock that is nearly right is waited for too");
+    bench.spool(batch, 1);
+    bench.clock.set("2019-11-05T08:01:30+08:00", Some(true));
+    assert_eq!(bench.batch().await.entries, [entry("w", "2019-11-05T08:02:00+08:00", 1, None)]);
+    assert_eq!((bench.outcomes(), bench.tails.counts.waiting_logs()), (vec![("counted", 3)], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_line_holds_up_its_log_for_more_than_a_day_and_only_the_first_so_long() {
+    let mut bench = Bench::new();
+    bench.clock.set("2019-11-05T08:10:00+08:00", None);
+    bench.tails.every = Duration::from_secs(60);
+    bench.write("2999-11-05 08:01:00 u /oee\n2998-11-05 08:01:00 u /oee\n2019-11-05 08:01:00 v /oee\n");
+    let began = Instant::now();
+    let _tail = bench.follow(bench.log());
+    assert_eq!(bench.batches.recv().await.unwrap().entries, [entry("v", "2019-11-05T08:01:00+08:00", 1, None)]);
+    assert!((WAIT_MAX..WAIT_MAX + Duration::from_secs(600)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert_eq!(bench.outcomes(), [("counted", 1), ("future", 2)]);
 }

@@ -40,6 +40,8 @@ fn usage_without_what_it_needs_is_refused() {
         (format!("{head}{LOG}{LOG}"), ("usage.log[1].file".into(), FaultCode::LogTwice)),
         (log("pattern = '(?<user>.*'"), (place("pattern"), FaultCode::PatternInvalid)),
         (log("pattern = '(?<who>.*)'\nfunction_module = \"m\""), (place("pattern"), FaultCode::PatternInvalid)),
+        (log("pattern = '(?<user>.*)'\nfunction_module = \"m\""), (place("pattern"), FaultCode::PatternInvalid)),
+        (log("pattern = '(?<at>.*)'\nfunction_module = \"m\""), (place("pattern"), FaultCode::PatternInvalid)),
         (log("pattern = '(?<user>.*)'"), (place("function_module"), FaultCode::KeyMissing)),
         (
             log("pattern = '(?<user>.*)'\nfunction_module = \"m\"\nfunction_modules = { a = \"b\" }"),
@@ -55,7 +57,7 @@ fn usage_without_what_it_needs_is_refused() {
 #[test]
 fn a_time_format_must_say_the_whole_date_and_time() {
     let format = |format: &str| {
-        let lines = format!("pattern = '(?<user>.*)'\nfunction_module = \"m\"\ntime_format = \"{format}\"");
+        let lines = format!("pattern = '(?<at>.*) (?<user>.*)'\nfunction_module = \"m\"\ntime_format = \"{format}\"");
         faults(&format!("[usage]\npseudonym_key_file = \"KEY\"\nproduct = \"P\"\n[[usage.log]]\nfile = \"/l\"\n{lines}"))
     };
     for sound in

@@ -33,6 +33,8 @@ impl LineOutcome {
 struct Counts {
     posted: AtomicU64,
     lines: [AtomicU64; LineOutcome::ALL.len()],
+    waiting_logs: AtomicU64,
+    lost_files: AtomicU64,
 }
 
 #[derive(Clone, Default)]
@@ -51,7 +53,33 @@ impl UsageCounts {
         self.0.lines[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A log waits as long as the answer lives.
+    pub fn log_waits(&self) -> LogWaits {
+        self.0.waiting_logs.fetch_add(1, Ordering::Relaxed);
+        LogWaits(self.clone())
+    }
+
+    pub fn waiting_logs(&self) -> u64 {
+        self.0.waiting_logs.load(Ordering::Relaxed)
+    }
+
+    pub fn add_lost_files(&self, count: u64) {
+        self.0.lost_files.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn lost_files(&self) -> u64 {
+        self.0.lost_files.load(Ordering::Relaxed)
+    }
+
     pub fn lines(&self, outcome: LineOutcome) -> u64 {
         self.0.lines[outcome as usize].load(Ordering::Relaxed)
+    }
+}
+
+pub struct LogWaits(UsageCounts);
+
+impl Drop for LogWaits {
+    fn drop(&mut self) {
+        self.0.0.waiting_logs.fetch_sub(1, Ordering::Relaxed);
     }
 }

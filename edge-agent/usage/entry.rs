@@ -1,4 +1,5 @@
-//! What a usage entry may hold: the rules that its ways in share. They are those of the service, so that no entry sinks a report later.
+//! What a usage entry may hold: the rules that its ways in share. They are those of the service, but for what its register lists: of
+//! products and function modules it alone knows.
 
 use chrono::{DateTime, Utc};
 use wire::limits;

@@ -158,8 +158,17 @@ fn read_pattern(reader: &mut Reader<'_>) -> Option<Regex> {
             format!("the group `{name}` is not known; known are {known}"),
         );
     }
-    if !pattern.capture_names().flatten().any(|name| name == "user") {
+    let has = |group: &str| pattern.capture_names().flatten().any(|name| name == group);
+    if !has("user") {
         reader.fault("pattern", FaultCode::PatternInvalid, "须有分组 (?<user>…)", "needs a group (?<user>…)");
+    }
+    if !has("at") {
+        reader.fault(
+            "pattern",
+            FaultCode::PatternInvalid,
+            "须有分组 (?<at>…)：行内没有时间，停机期间的使用就会记到错误的日子",
+            "needs a group (?<at>…): without a time of its own, a line's usage would count on the day when it is read",
+        );
     }
     Some(pattern)
 }
