@@ -11,6 +11,7 @@ use edge::bus::{Address, BusSettings};
 use edge::modbus::{DeviceStates, poll};
 use edge::report::{Entry, Event, Item};
 use edge::{Config, SystemClock};
+use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -49,6 +50,11 @@ impl Peer {
         self.line(0).parse().unwrap()
     }
 
+    /// What pymodbus says that it holds.
+    pub fn points(&self) -> Vec<Json> {
+        serde_json::from_str(&self.line(1)).unwrap()
+    }
+
     /// What was asked: (unit id, function code, address, quantity). No request that does anything but read is ever among it.
     pub fn requests(&self) -> Vec<(u8, u8, u16, u16)> {
         let lines = self.lines.lock().unwrap();
@@ -64,6 +70,21 @@ impl Peer {
         assert!(functions.iter().all(|code| [1, 2, 3, 4, 43].contains(code)), "{functions:?}");
         requests
     }
+}
+
+pub const POINTS_MAX: usize = 40;
+
+/// Devices of unit 1 with all these points: they are more than one device may have.
+pub fn devices_of(points: &[Json]) -> String {
+    let mut text = String::new();
+    for (i, chunk) in points.chunks(POINTS_MAX).enumerate() {
+        text += &format!("[[device]]\nname = \"SN-{i}\"\naddress = \"ADDRESS\"\npoll_ms = 500\n");
+        for point in chunk {
+            let keys = point.as_object().unwrap().iter().filter(|(key, _)| *key != "expected");
+            text += &keys.fold("[[device.point]]\n".to_string(), |text, (key, value)| text + &format!("{key} = {value}\n"));
+        }
+    }
+    text
 }
 
 /// The poller of one bus at work.

@@ -8,24 +8,16 @@ use edge::point::Value;
 use edge::report::Quality;
 use serde_json::Value as Json;
 
-use crate::peers::{Peer, polling};
+use crate::peers::{POINTS_MAX, Peer, devices_of, polling};
 use crate::support::{Kept, succeed, wait_for};
 
-/// Reads everything that the server says it has, and compares. The points are more than one device may have.
+/// Reads everything that the server says it has, and compares.
 async fn reads_everything(address: &str, peer: &Peer, settings: BusSettings) {
-    let points: Vec<Json> = serde_json::from_str(&peer.line(1)).unwrap();
+    let points = peer.points();
     assert_eq!(points.len(), 90);
-    let mut text = String::new();
-    for (i, chunk) in points.chunks(40).enumerate() {
-        text += &format!("[[device]]\nname = \"SN-{i}\"\naddress = \"ADDRESS\"\npoll_ms = 500\nidentify = true\n");
-        for point in chunk {
-            let keys = point.as_object().unwrap().iter().filter(|(key, _)| *key != "expected");
-            text += &keys.fold("[[device.point]]\n".to_string(), |text, (key, value)| text + &format!("{key} = {value}\n"));
-        }
-    }
-    let mut polling = polling(address, &text, settings);
+    let mut polling = polling(address, &devices_of(&points), settings);
     let entries = polling.collect(Duration::from_secs(2)).await;
-    for (i, chunk) in points.chunks(40).enumerate() {
+    for (i, chunk) in points.chunks(POINTS_MAX).enumerate() {
         let [entry, again, ..] = &entries[&format!("SN-{i}")][..] else { panic!("too few entries: {entries:?}") };
         assert_eq!(entry.quality, Quality::Normal, "{address}: {:?}", polling.states.snapshot());
         assert_eq!(entry.readings.len(), chunk.len());

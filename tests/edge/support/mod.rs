@@ -3,6 +3,7 @@
 
 pub mod mosquitto;
 pub mod proxy;
+pub mod tap;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
