@@ -61,6 +61,9 @@ pub struct BrokerStatus {
     pub acknowledged_total: u64,
     pub refused_total: u64,
     pub resent_total: u64,
+    /// Receipts that the service did not sign for this gateway.
+    #[serde(default)]
+    pub receipts_ignored_total: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,7 +127,14 @@ pub struct DeviceStatus {
     pub last_error: Option<LastError>,
     pub read_total: u64,
     pub error_total: u64,
+    /// Polls that were left out: the one before was still under way, or nobody took the readings.
     pub skipped_total: u64,
+    /// There were such polls just now.
+    #[serde(default)]
+    pub behind: bool,
+    #[serde(default)]
+    pub poll_ms: u64,
+    /// From the first request of the last good poll to its last answer: its readings are not apart by more.
     pub latency_ms: Option<u64>,
     /// Points that the machine refuses to give.
     pub refused_points: Vec<String>,

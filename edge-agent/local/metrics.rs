@@ -93,12 +93,22 @@ fn devices(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> 
     let incomplete = status.devices.iter().filter(|device| device.incomplete()).count() as u64;
     figures.count("shangyun_edge_incomplete_devices", "Devices that give readings now, but not of all points.", incomplete)?;
     figures.count("shangyun_edge_configured_devices", "Devices of the configuration.", status.devices.len() as u64)?;
+    let behind = status.devices.iter().filter(|device| device.behind).count() as u64;
+    figures.count("shangyun_edge_behind_devices", "Devices of which polls were left out just now.", behind)?;
+    let slowest_ms = status.devices.iter().filter_map(|device| device.latency_ms).max().unwrap_or(0);
+    let help = "How long the last good poll of the device that took longest took, from its first request to its last answer.";
+    figures.gauge("shangyun_edge_slowest_read_seconds", help, slowest_ms as f64 / 1000.0)?;
     let polls = [
         ("read", status.devices.iter().map(|device| device.read_total).sum()),
         ("failed", status.devices.iter().map(|device| device.error_total).sum()),
         ("skipped", status.devices.iter().map(|device| device.skipped_total).sum()),
     ];
-    figures.totals("shangyun_edge_polls_total", "Polls by outcome; skipped: the poll before was still under way.", "outcome", polls)
+    figures.totals(
+        "shangyun_edge_polls_total",
+        "Polls by outcome; skipped: the poll before was still under way, or nobody took the readings.",
+        "outcome",
+        polls,
+    )
 }
 
 fn broker(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {
@@ -107,7 +117,12 @@ fn broker(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {
     figures.counts("shangyun_edge_broker_state", "1 for the state of the way to the broker.", "state", states)?;
     figures.total("shangyun_edge_acknowledged_reports_total", "Reports that the service has acknowledged.", broker.acknowledged_total)?;
     figures.total("shangyun_edge_refused_reports_total", "Reports that the service has refused.", broker.refused_total)?;
-    figures.total("shangyun_edge_resent_reports_total", "Reports that were sent again.", broker.resent_total)
+    figures.total("shangyun_edge_resent_reports_total", "Reports that were sent again.", broker.resent_total)?;
+    figures.total(
+        "shangyun_edge_ignored_receipts_total",
+        "Receipts that the service did not sign for this gateway.",
+        broker.receipts_ignored_total,
+    )
 }
 
 fn spool(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {

@@ -68,7 +68,7 @@ struct Read {
 
 impl Polled {
     pub fn new(device: Device, due: Instant, alone: bool, states: DeviceStates) -> Polled {
-        states.add(&device.name, &device.address, device.unit_id);
+        states.add(&device);
         let requests = requests::requests(&device.points, &device.limits);
         Polled {
             device,
@@ -92,26 +92,29 @@ impl Polled {
     /// To the next place on the grid. Places that have passed meanwhile are counted and left out, but for the last: a device that is
     /// slower than its poll interval is read as fast as it can.
     pub fn advance(&mut self, now: Instant) {
-        self.repeat_count = 0;
         self.due += self.device.poll;
-        let late = now.saturating_duration_since(self.due).as_nanos() / self.device.poll.as_nanos().max(1);
-        if late > 0 {
-            let late = u32::try_from(late).unwrap_or(u32::MAX);
-            self.due += self.device.poll.saturating_mul(late);
-            self.states.change(&self.device.name, |state| state.skipped_count += u64::from(late));
-        }
-        self.ready_at = self.due;
+        self.leave_out(self.places_until(now));
     }
 
-    /// This poll is left out.
+    /// This poll is left out, and so is whatever else has come by now: there is nobody to take its readings.
     pub fn skip(&mut self, now: Instant) {
-        self.states.change(&self.device.name, |state| state.skipped_count += 1);
-        self.advance(now);
-        // The place that has just come is left out as well, else this would be a busy loop.
-        while self.due <= now {
-            self.due += self.device.poll;
-        }
+        self.leave_out(self.places_until(now) + 1);
+    }
+
+    /// How many whole poll intervals have passed since the poll was due.
+    fn places_until(&self, now: Instant) -> u32 {
+        let late = now.saturating_duration_since(self.due).as_nanos() / self.device.poll.as_nanos().max(1);
+        u32::try_from(late).unwrap_or(u32::MAX - 1)
+    }
+
+    fn leave_out(&mut self, places: u32) {
+        self.repeat_count = 0;
+        self.due += self.device.poll.saturating_mul(places);
         self.ready_at = self.due;
+        self.states.change(&self.device.name, |state| {
+            state.skipped_count += u64::from(places);
+            state.behind = places > 0;
+        });
     }
 
     pub async fn poll(&mut self, line: &mut Line, clock: &dyn Clock) -> Outcome {
@@ -312,3 +315,7 @@ async fn ask(line: &mut Line, device: &Device, request: &Request, repeat: bool, 
         }
     }
 }
+
+#[cfg(test)]
+#[path = "polled_tests.rs"]
+mod tests;

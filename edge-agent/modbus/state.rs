@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::trouble::ReadTrouble;
 use crate::bus::Address;
+use crate::device::Device;
 use crate::point::Table;
 use crate::report::{Quality, State};
 
@@ -29,6 +31,9 @@ pub struct DeviceState {
     pub error_count: u64,
     /// Polls whose time came while the one before was still under way, or while nobody took the readings.
     pub skipped_count: u64,
+    /// There were such polls just now.
+    pub behind: bool,
+    pub poll: Duration,
     /// From the first request of the last good poll to its last answer.
     pub latency_ms: Option<u64>,
     /// Points of which the last poll that gave readings gave none, and why.
@@ -51,10 +56,10 @@ impl MissingPoint {
 }
 
 impl DeviceState {
-    fn new(address: Address, unit_id: u8) -> DeviceState {
+    fn new(device: &Device) -> DeviceState {
         DeviceState {
-            address,
-            unit_id,
+            address: device.address.clone(),
+            unit_id: device.unit_id,
             last_read_at: None,
             failing: false,
             last_error_zh: String::new(),
@@ -65,6 +70,8 @@ impl DeviceState {
             read_count: 0,
             error_count: 0,
             skipped_count: 0,
+            behind: false,
+            poll: device.poll,
             latency_ms: None,
             missing_points: Vec::new(),
         }
@@ -86,9 +93,9 @@ impl DeviceStates {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn add(&self, name: &str, address: &Address, unit_id: u8) {
+    pub(crate) fn add(&self, device: &Device) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(name.to_string(), DeviceState::new(address.clone(), unit_id));
+        states.insert(device.name.clone(), DeviceState::new(device));
     }
 
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut DeviceState)) {

@@ -107,6 +107,7 @@ fn broker_status(uplink: UplinkState) -> BrokerStatus {
         acknowledged_total: uplink.acknowledged_total,
         refused_total: uplink.refused_total,
         resent_total: uplink.resent_total,
+        receipts_ignored_total: uplink.receipts_ignored_total,
     }
 }
 
@@ -133,6 +134,8 @@ fn device_status((name, device): (String, DeviceState)) -> DeviceStatus {
         read_total: device.read_count,
         error_total: device.error_count,
         skipped_total: device.skipped_count,
+        behind: device.behind,
+        poll_ms: u64::try_from(device.poll.as_millis()).unwrap_or(u64::MAX),
         latency_ms: device.latency_ms,
         refused_points: device.missing_points.iter().filter(|point| point.refused()).map(|point| point.name.to_string()).collect(),
         missing_points: device.missing_points.iter().map(missing_point).collect(),

@@ -18,6 +18,8 @@ pub(crate) fn well() -> Status {
         read_total: 60,
         error_total: 0,
         skipped_total: 0,
+        behind: false,
+        poll_ms: 10_000,
         latency_ms: Some(12),
         refused_points: Vec::new(),
         missing_points: Vec::new(),
@@ -39,6 +41,7 @@ pub(crate) fn well() -> Status {
             acknowledged_total: 10,
             refused_total: 0,
             resent_total: 0,
+            receipts_ignored_total: 0,
         },
         spool: Some(SpoolStatus {
             waiting: 0,

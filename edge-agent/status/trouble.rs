@@ -53,6 +53,15 @@ pub(super) fn troubles(status: &Status) -> Vec<Trouble> {
         } else {
             points(device, &mut out);
         }
+        if device.behind && !device.failing {
+            let (poll_ms, took_ms) = (device.poll_ms, device.latency_ms.unwrap_or(0));
+            out.push(Trouble::new(
+                "device_behind",
+                &device.name,
+                format!("采集跟不上 poll_ms = {poll_ms}，有采集被跳过（上次读完用了 {took_ms} ms）；请调大 poll_ms，或减少同一总线上的设备"),
+                format!("polls are left out: reading does not keep up with poll_ms = {poll_ms} (it took {took_ms} ms); raise poll_ms, or put fewer devices on this bus"),
+            ));
+        }
     }
     out
 }

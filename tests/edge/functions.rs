@@ -14,12 +14,11 @@ use std::process::{Command, Stdio};
 
 use edge::bus::Address;
 use edge::device::Device;
-use edge::spool::Spool;
 use edge::template::TEMPLATES;
 use peers::{Peer, devices_of, workspace};
 use serde_json::Value as Json;
 use support::tap::{Frames, Tap, functions};
-use support::{AGENT, Agent, Kept, wait_for};
+use support::{AGENT, Agent, Kept, spooled_reports, wait_for};
 
 /// Coils, discrete inputs, holding registers, input registers, device identification.
 const READING: [&[u8]; 5] = [&[1], &[2], &[3], &[4], &[43, 14]];
@@ -40,10 +39,7 @@ fn config(dir: &Path, devices: &str) -> String {
 
 /// The devices of which readings are in the spool of an agent that has ended.
 fn devices_read(dir: &Path) -> BTreeSet<String> {
-    let mut spool = Spool::open(&dir.join("spool"), 64 << 20).unwrap();
-    let positions = spool.unsettled(0, usize::MAX);
-    let reports = positions.into_iter().map(|position| spool.read(position).unwrap().unwrap().body);
-    let reports: Vec<Json> = reports.map(|body| serde_json::from_slice(&body).unwrap()).collect();
+    let reports = spooled_reports(&dir.join("spool"));
     let entries = reports.iter().flat_map(|report| report["devices"].as_array().into_iter().flatten());
     let with_readings = entries.filter(|entry| entry["readings"].is_object());
     with_readings.map(|entry| entry["device"].as_str().unwrap().to_string()).collect()

@@ -91,6 +91,12 @@ async def answer(transaction, unit, pdu, how, writer):
             if asked_count[unit] % 12 == 0:
                 writer.close()
             return None
+        case "clock":
+            # Two registers say at which millisecond it answers; its first answers may be slow.
+            count, _, pause = detail.partition("+")
+            if asked_count[unit] <= int(count or 0):
+                await asyncio.sleep(int(pause) / 1000)
+            return wrap(transaction, unit, bytes([function, 4]) + struct.pack(">I", time.time_ns() // 1_000_000 & 0xFFFFFFFF))
         case "late":
             # Each fifth answer comes late, and all others wait for it: a machine answers in order.
             if asked_count[unit] % 5 == 0:

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edge::spool::Spool;
 use serde_json::{Value, json};
-use support::mosquitto::{Mosquitto, Subscriber, gaps};
-use support::{Agent, config, wait_for};
+use support::mosquitto::{Mosquitto, Subscriber, free_port, gaps};
+use support::{Agent, config, page, wait_for};
 use wire::PublicKey;
 use wire::cose::{SigningKey, sign};
 
@@ -36,6 +36,7 @@ struct Stand {
     broker: Mosquitto,
     subscriber: Subscriber,
     key: SigningKey,
+    page: u16,
 }
 
 impl Stand {
@@ -46,7 +47,7 @@ impl Stand {
         let x = URL_SAFE_NO_PAD.encode(PublicKey::from(&key).to_bytes());
         let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x, "kid": KID, "alg": "EdDSA", "use": "sig"}]});
         std::fs::write(broker.file("keys.json"), keys.to_string()).unwrap();
-        Stand { broker, subscriber, key }
+        Stand { broker, subscriber, key, page: free_port() }
     }
 
     fn agent(&self, receipt_timeout_s: u32) -> Agent {
@@ -55,7 +56,8 @@ impl Stand {
             "in_flight_max = 1\n[delivery]\nconfirm = \"receipt\"\nreceipt_keys_file = \"{}\"\nreceipt_timeout_s = {receipt_timeout_s}\n[report]\nevery_s = 0.2\n",
             self.broker.file("keys.json").display()
         );
-        Agent::start(self.broker.dir.path(), &config(self.broker.dir.path(), self.broker.port, &more))
+        let config = config(self.broker.dir.path(), self.broker.port, &more);
+        Agent::start(self.broker.dir.path(), &config.replace("listen = \"\"", &format!("listen = \"127.0.0.1:{}\"", self.page)))
     }
 
     fn say(&self, jws: &str) {
@@ -156,10 +158,14 @@ fn receipts_that_the_service_did_not_sign_for_this_gateway_delete_nothing_and_ea
         ("no compact JWS", jws(&json!({"alg": "none", "kid": KID}), &content, &stand.key)),
         ("its content is no receipt", jws(&header, &json!({"boot": boot, "refused": [1]}), &stand.key)),
     ];
-    for (why, jws) in &forged {
+    let ignored =
+        |count: usize| page(stand.page, "/metrics").unwrap().contains(&format!("\nshangyun_edge_ignored_receipts_total {count}\n"));
+    stand.say_receipt(&boot, 0, &[]);
+    for (index, (why, jws)) in forged.iter().enumerate() {
+        assert!(ignored(index), "{}", page(stand.page, "/metrics").unwrap());
         let before = agent.said(why);
         stand.say(jws);
-        wait_for(why, || (agent.said(why) > before).then_some(()));
+        wait_for(why, || (agent.said(why) > before && ignored(index + 1)).then_some(()));
     }
     assert_eq!(agent.said("a receipt is ignored"), forged.len());
     agent.terminate();

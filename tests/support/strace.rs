@@ -34,6 +34,15 @@ pub enum Of<'a> {
 impl Strace {
     /// Traces the calls `trace`, and lets those of `inject` fail with `error`.
     pub fn attach(pid: u32, of: Of<'_>, trace: &str, inject: &str, error: &str, output: &Path) -> Strace {
+        Strace::inject(pid, of, trace, &format!("{inject}:error={error}"), output)
+    }
+
+    /// Lets the calls `slow` of every thread succeed, each after this time.
+    pub fn delay(pid: u32, slow: &str, by: Duration, output: &Path) -> Strace {
+        Strace::inject(pid, Of::Files(&[]), slow, &format!("{slow}:delay_enter={}", by.as_micros()), output)
+    }
+
+    fn inject(pid: u32, of: Of<'_>, trace: &str, fault: &str, output: &Path) -> Strace {
         let mut command = Command::new("strace");
         let ids = match of {
             Of::Threads(names) => thread_ids(pid, names),
@@ -46,7 +55,7 @@ impl Strace {
             }
         };
         assert!(!ids.is_empty(), "the service has no such thread");
-        command.args(["-y", "-e", &format!("trace={trace}"), "-e", &format!("inject={inject}:error={error}"), "-o"]).arg(output);
+        command.args(["-y", "-e", &format!("trace={trace}"), "-e", &format!("inject={fault}"), "-o"]).arg(output);
         command.args(ids.iter().flat_map(|id| ["-p", id]));
         let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = Kept(started.unwrap_or_else(|error| panic!("strace: {error}: ./tests/run installs it")));

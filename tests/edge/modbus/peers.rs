@@ -96,14 +96,19 @@ pub struct Polling {
 
 /// Polls the devices of a configuration, all at one address.
 pub fn polling(address: &str, devices: &str, settings: BusSettings) -> Polling {
+    let (sender, items) = mpsc::channel(1024);
+    let states = DeviceStates::default();
+    start_poller(address, devices, settings, &states, sender);
+    Polling { items, states, events: Vec::new() }
+}
+
+/// The same with several pollers for one that takes what they read.
+pub fn start_poller(address: &str, devices: &str, settings: BusSettings, states: &DeviceStates, sender: mpsc::Sender<Item>) {
     // The settings are given beside; the configuration wants to see that there are some.
     let bus = if address.starts_with("tls") { "[[bus]]\naddress = \"ADDRESS\"\nca_file = \"ca.pem\"\n" } else { "" };
     let text = format!("[gateway]\nid = \"g\"\ntoken = \"t\"\n[spool]\ndir = \"d\"\n{bus}{devices}").replace("ADDRESS", address);
     let devices = Config::read(&text, []).unwrap_or_else(|error| panic!("{error}")).devices;
-    let (sender, items) = mpsc::channel(1024);
-    let states = DeviceStates::default();
     tokio::spawn(poll(Address::read(address).unwrap(), settings, devices, Arc::new(SystemClock::default()), states.clone(), sender));
-    Polling { items, states, events: Vec::new() }
 }
 
 impl Polling {

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
+use edge::spool::Spool;
+use serde_json::Value;
+
 pub const AGENT: &str = env!("CARGO_BIN_EXE_shangyun-edge");
 
 /// A process that does not outlive its test.
@@ -70,6 +73,10 @@ impl Agent {
         Agent { process, log }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// How often it has said this.
     pub fn said(&self, text: &str) -> usize {
         std::fs::read_to_string(&self.log).unwrap().lines().filter(|line| line.contains(text)).count()
@@ -85,6 +92,18 @@ impl Agent {
         self.process.0.kill().unwrap();
         self.process.0.wait().unwrap();
     }
+}
+
+/// The reports that an agent, ended since, has left in its spool.
+pub fn spooled_reports(dir: &Path) -> Vec<Value> {
+    let mut spool = Spool::open(dir, 256 << 20).unwrap();
+    let positions = spool.unsettled(0, usize::MAX);
+    positions.into_iter().map(|position| serde_json::from_slice(&spool.read(position).unwrap().unwrap().body).unwrap()).collect()
+}
+
+/// What the agent's page says at this port, if it answers.
+pub fn page(port: u16, path: &str) -> Option<String> {
+    ureq::get(format!("http://127.0.0.1:{port}{path}")).call().ok()?.body_mut().read_to_string().ok()
 }
 
 /// A configuration with one device that is always off: it gives a report each time. `more`: keys of [broker], and further sections.
