@@ -98,9 +98,8 @@ async def answer(transaction, unit, pdu, how, writer):
                 await asyncio.sleep(int(pause) / 1000)
             return wrap(transaction, unit, bytes([function, 4]) + struct.pack(">I", time.time_ns() // 1_000_000 & 0xFFFFFFFF))
         case "late":
-            # Each fifth answer comes late, and all others wait for it: a machine answers in order.
-            if asked_count[unit] % 5 == 0:
-                await asyncio.sleep(int(detail) / 1000)
+            # Each fifth answer comes late, and all others wait for it: a machine answers in order, and takes its time for each.
+            await asyncio.sleep(int(detail) / 1000 if asked_count[unit] % 5 == 0 else 0.02)
             return good
         case "garbage":
             return random.Random(asked_count[unit]).randbytes(40)

@@ -214,7 +214,7 @@ fn the_same_machine_is_read_over_rtu_over_tcp_and_over_a_serial_line() {
     let start = |listen: &str| Simulator::start(&[&given[..], &["--listen", listen]].concat());
     let plain = start("tcp://127.0.0.1:0");
     let framed = start("rtu+tcp://127.0.0.1:0");
-
+    assert!(matches!(framed.config().devices[0].address, Address::RtuOverTcp { .. }), "{}", framed.printed);
     assert_eq!(read_by_agent(&framed.config().devices[0]), read_by_agent(&plain.config().devices[0]));
 
     let (line, port) = (dir.path().join("line"), free_port());

@@ -182,18 +182,23 @@ async fn one_illegal_address_costs_its_own_point_only_and_is_not_asked_for_again
     assert_eq!(named, [("p2", 2, true), ("p101", 101, true)]);
 }
 
-/// Each fifth answer comes after its request has been given up, and would fit the request that follows.
+/// Each fifth answer comes after its request has been given up, and would fit the request that follows: of the same machine where it is
+/// alone, or of its neighbour.
 async fn late_answers(framing: &str, scheme: &str) {
-    let peer = Peer::start("modbus_faulty.py", &[framing, "0", "1=good", "2=late:330"]);
-    let address = format!("{scheme}://127.0.0.1:{}", peer.port());
-    let mut polling = polling(&address, &(device("late", 2) + &device("good", 1)), BusSettings::default());
-    let entries = polling.collect(Duration::from_secs(8)).await;
-    entries["late"].iter().for_each(|entry| holds_what_the_machine_holds(2, entry));
-    entries["good"].iter().for_each(|entry| holds_what_the_machine_holds(1, entry));
-    assert!(entries["late"].iter().filter(|entry| entry.quality == Quality::Normal).count() > 0);
-    // A whole poll takes two requests: answers did come late.
-    let asked_count = peer.requests().iter().filter(|request| request.0 == 2).count();
-    assert!(asked_count > 2 * entries["late"].len() + 4, "{asked_count}");
+    let (late, good) = (device("late", 2), device("good", 1));
+    let asked = async |devices: String| {
+        let peer = Peer::start("modbus_faulty.py", &[framing, "0", "1=good", "2=late:330"]);
+        let address = format!("{scheme}://127.0.0.1:{}", peer.port());
+        let entries = polling(&address, &devices, BusSettings::default()).collect(Duration::from_secs(8)).await;
+        entries["late"].iter().for_each(|entry| holds_what_the_machine_holds(2, entry));
+        assert!(entries["late"].iter().filter(|entry| entry.quality == Quality::Normal).count() > 0);
+        // A whole poll takes two requests: answers did come late.
+        let asked_count = peer.requests().iter().filter(|request| request.0 == 2).count();
+        assert!(asked_count > 2 * entries["late"].len() + 4, "{asked_count}");
+        entries
+    };
+    let (beside, _alone) = tokio::join!(asked(late.clone() + &good), asked(late.clone()));
+    beside["good"].iter().for_each(|entry| holds_what_the_machine_holds(1, entry));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
