@@ -48,6 +48,11 @@ impl Address {
         }
     }
 
+    /// In RTU frames 0 speaks to all machines of a line, and none answers; over Modbus/TCP it is an id like others.
+    pub fn unit_id_first(&self) -> u8 {
+        u8::from(self.rtu_frames())
+    }
+
     /// Frames carry no transaction number: an answer that comes late looks like the answer to the next request.
     pub fn rtu_frames(&self) -> bool {
         matches!(self, Address::Rtu { .. } | Address::RtuOverTcp { .. })
@@ -154,6 +159,14 @@ pub(crate) fn read(mut reader: Reader<'_>) -> Option<(Address, BusSettings)> {
         client_key_file: path(reader.text("client_key_file")),
         server_name: reader.text("server_name"),
     };
+    if settings.data_bits != defaults.data_bits {
+        reader.fault(
+            "data_bits",
+            FaultCode::ValueRange,
+            "Modbus RTU 的字符须为 8 位数据位；7 位是 Modbus ASCII，本程序不支持",
+            "must be 8 in Modbus RTU; 7 is Modbus ASCII, which is not spoken here",
+        );
+    }
     if matches!(address, Some(Address::Tls { .. })) && settings.ca_file.is_none() {
         reader.fault(
             "ca_file",
@@ -198,5 +211,17 @@ mod tests {
         for wrong in ["10.0.0.5:502", "udp://h:1", "rtu://COM3", "tcp://", "tcp://h:0"] {
             assert_eq!(Address::read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn characters_of_seven_bits_are_refused() {
+        let faults = |data_bits: u8| {
+            let mut faults = vec![];
+            let table = format!("address = \"rtu:///dev/ttyS1\"\ndata_bits = {data_bits}").parse().unwrap();
+            read(Reader::new("bus[0]", table, &mut faults));
+            faults.into_iter().map(|fault| (fault.code, fault.place)).collect::<Vec<_>>()
+        };
+        assert_eq!(faults(8), []);
+        assert_eq!(faults(7), [(FaultCode::ValueRange, "bus[0].data_bits".into())]);
     }
 }

@@ -87,7 +87,8 @@ pub(crate) fn read(index: usize, table: TomlTable, faults: &mut Vec<Fault>) -> O
     let mut reader = Reader::new(place.clone(), table, faults);
     let name = reader.required_name("name", "登记的设备编号", "the name that the register has for this device");
     let address = bus::read_address(&mut reader);
-    let unit_id = reader.integer_or("unit_id", 1..=255, 1);
+    let unit_id_first = address.as_ref().map_or(0, Address::unit_id_first);
+    let unit_id = reader.integer_or("unit_id", i64::from(unit_id_first)..=255, 1);
     let poll_ms = reader.integer_or("poll_ms", 50..=86_400_000, 10_000);
     let timeout_ms = reader.integer_or("timeout_ms", 10..=60_000, 1_000);
     let retries = reader.integer_or("retries", 0..=10, 1);
@@ -106,7 +107,7 @@ pub(crate) fn read(index: usize, table: TomlTable, faults: &mut Vec<Fault>) -> O
     reader.finish();
 
     let identity = identity.map(|table| read_identity(Reader::new(format!("{place}.identity"), table, faults))).unwrap_or_default();
-    let identity_points = each(&place, "identity_point", identity_tables, faults, read_identity_point);
+    let identity_points = each(&place, "identity_point", identity_tables, faults, |reader| read_identity_point(reader, &limits));
     let points: Vec<Point> = each(&place, "point", tables, faults, |reader| Some(read_point(reader)));
     if template_applied || !points.is_empty() {
         check_points(&place, &points, &limits, faults);

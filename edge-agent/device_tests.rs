@@ -88,3 +88,31 @@ fn one_machine_under_two_names_is_a_fault_and_two_machines_behind_one_unit_are_n
     check_units(&[one.clone(), elsewhere, Device { unit_id: 2, ..other }], &mut faults);
     assert_eq!(faults, []);
 }
+
+fn faults(text: &str) -> Vec<(FaultCode, String)> {
+    let mut faults = vec![];
+    read(0, text.parse().unwrap(), &mut faults);
+    faults.into_iter().map(|fault| (fault.code, fault.place)).collect()
+}
+
+#[test]
+fn unit_id_0_is_a_machine_over_modbus_tcp_and_none_in_rtu_frames() {
+    let at = |address: &str| faults(&format!("name = \"SN\"\naddress = \"{address}\"\nunit_id = 0\n{POINTS}"));
+    assert_eq!(at("tcp://h"), []);
+    assert_eq!(at("tls://h"), []);
+    let refused = vec![(FaultCode::ValueRange, "device[0] (SN).unit_id".to_string())];
+    assert_eq!(at("rtu+tcp://h"), refused);
+    assert_eq!(at("rtu:///dev/ttyS1"), refused);
+}
+
+#[test]
+fn what_tells_the_identity_fits_into_one_request() {
+    let with = |registers_max: u16, point: &str| {
+        let point = format!("[[identity_point]]\nfield = \"serial\"\ntable = \"holding\"\naddress = 200\n{point}");
+        faults(&format!("name = \"SN\"\naddress = \"tcp://h\"\nregisters_max = {registers_max}\n{POINTS}\n{point}"))
+    };
+    assert_eq!(with(16, "quantity = 16"), []);
+    let refused = vec![(FaultCode::KeysConflict, "device[0] (SN).identity_point[0].quantity".to_string())];
+    assert_eq!(with(10, "quantity = 16"), refused);
+    assert_eq!(with(1, "type = \"u32\""), refused);
+}

@@ -6,6 +6,7 @@ use crate::fault::FaultCode;
 use crate::place::read_place;
 use crate::point::{Block, DecodeError, Point, Table, Value, ValueType, WordOrder, text};
 use crate::report::Identity;
+use crate::requests::RequestLimits;
 use crate::table::Reader;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub(crate) fn read_identity(mut reader: Reader<'_>) -> Identity {
     identity
 }
 
-pub(crate) fn read_identity_point(mut reader: Reader<'_>) -> Option<IdentityPoint> {
+pub(crate) fn read_identity_point(mut reader: Reader<'_>, limits: &RequestLimits) -> Option<IdentityPoint> {
     let field = reader.required_word("field", &IdentityField::ALL);
     let (table, address) = read_place(&mut reader);
     let mut types: Vec<(Option<ValueType>, &str)> = vec![(None, "text")];
@@ -114,6 +115,15 @@ pub(crate) fn read_identity_point(mut reader: Reader<'_>) -> Option<IdentityPoin
         }
     };
     let word_order = reader.word("word_order", &WordOrder::ALL).unwrap_or_default();
+    if quantity > limits.registers_max {
+        let most = limits.registers_max;
+        reader.fault(
+            "quantity",
+            FaultCode::KeysConflict,
+            format!("占 {quantity} 个寄存器，多于 registers_max = {most}，设备会拒绝"),
+            format!("takes {quantity} registers, more than registers_max = {most}; the device would refuse it"),
+        );
+    }
     if table.holds_bits() {
         reader.fault(
             "table",

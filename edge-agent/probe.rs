@@ -20,7 +20,7 @@ mod structure;
 mod survey;
 mod units;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -167,7 +167,12 @@ fn plan(args: &ProbeArgs) -> Result<Plan, WrongUse> {
     let named = !args.unit_id.is_empty();
     let unit_ids = if named { unit_ids(&args.unit_id, serial) } else { Some(units::order(serial)) };
     let unit_ids = unit_ids
-        .ok_or_else(|| wrong("--unit-id 应为 1 到 247，如 7、1,2,5 或 1-247", "--unit-id takes 1 to 247, such as 7, or 1,2,5, or 1-247"))?;
+        .ok_or_else(|| {
+            let (first, last) = unit_ids_valid(serial).into_inner();
+            WrongUse(format!(
+                "此地址的 --unit-id 应为 {first} 到 {last}，如 7、1,2,5 或 1-247\n--unit-id takes {first} to {last} here, such as 7, or 1,2,5, or 1-247"
+            ))
+        })?;
     let tolerance = args.tolerance.trim_end_matches('%').trim().parse::<f64>().ok().filter(|percent| (0.0..=20.0).contains(percent));
     let tolerance =
         tolerance.ok_or_else(|| wrong("--tolerance 应为 0% 到 20%，如 0.5%", "--tolerance takes 0% to 20%, such as 0.5%"))? / 100.0;
@@ -211,8 +216,12 @@ fn tables(words: &[String], values_expected: bool) -> Option<Vec<Table>> {
 }
 
 /// On a serial line 0 would speak to all, and what is above 247 is reserved.
+fn unit_ids_valid(serial: bool) -> RangeInclusive<u8> {
+    if serial { 1..=247 } else { 0..=255 }
+}
+
 fn unit_ids(words: &[String], serial: bool) -> Option<Vec<u8>> {
-    let valid = if serial { 1..=247 } else { 0..=255 };
+    let valid = unit_ids_valid(serial);
     let mut out = Vec::new();
     for word in words {
         let (first, last) = word.split_once('-').unwrap_or((word, word));

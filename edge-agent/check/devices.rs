@@ -81,6 +81,8 @@ fn trust(device: &Device, spool_dir: &Path, found: &Findings) -> Option<Trust> {
 async fn look_at(config: Arc<Config>, address: Address, devices: Vec<(Device, Trust)>) -> Findings {
     let mut found = Findings::default();
     let mut bus = Bus { config: &config, address: &address, connection: None };
+    // Serial ports are left alone then.
+    let beside_agent = agent_runs(&config.spool.dir);
     let mut silent = Vec::new();
     let mut answered = false;
     for (device, trust) in &devices {
@@ -90,6 +92,7 @@ async fn look_at(config: Arc<Config>, address: Address, devices: Vec<(Device, Tr
             Seen::Silent => silent.push(device),
             Seen::Unreachable => {
                 found.findings.append(&mut of_device.findings);
+                say_agent_may_hold(&mut found, beside_agent);
                 return found;
             }
         }
@@ -107,7 +110,18 @@ async fn look_at(config: Arc<Config>, address: Address, devices: Vec<(Device, Tr
     for device in silent {
         say_silent(device, answered, &others, &mut found);
     }
+    say_agent_may_hold(&mut found, beside_agent);
     found
+}
+
+/// Many machines admit one connection at a time: what does not answer `check` may answer the agent at that moment.
+fn say_agent_may_hold(found: &mut Findings, beside_agent: bool) {
+    let names = [FaultCode::DeviceUnreachable, FaultCode::DeviceSilent, FaultCode::AnswerWrong].map(FaultCode::name);
+    for finding in found.findings.iter_mut().filter(|finding| beside_agent && names.contains(&finding.name)) {
+        finding.zh += "。采集程序正在运行，设备可能只允许一个连接：请先看 shangyun-edge status，或 systemctl stop shangyun-edge 后再检查";
+        finding.en += ". The agent is running, and the device may admit one connection only: look at shangyun-edge status, or stop the agent \
+                       (systemctl stop shangyun-edge) and check again";
+    }
 }
 
 enum Seen {

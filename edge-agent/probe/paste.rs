@@ -29,15 +29,27 @@ pub(super) fn toml(address: &Address, settings: &BusSettings, found: &[Found], r
             point(&mut out, &found.expected.name, candidate);
         }
     }
-    if let Address::Rtu { .. } = address
-        && *settings != BusSettings::default()
-        && !best.is_empty()
-    {
-        let _ = writeln!(out, "\n[[bus]]\naddress = {}\nbaud = {}", quoted(&address.to_string()), settings.baud);
-        let parity = Parity::ALL.iter().find(|(parity, _)| *parity == settings.parity).map_or("none", |(_, name)| name);
-        let _ = writeln!(out, "parity = {}\nstop_bits = {}", quoted(parity), settings.stop_bits);
+    if *settings != BusSettings::default() && !best.is_empty() {
+        bus(&mut out, address, settings);
     }
     out
+}
+
+fn bus(out: &mut String, address: &Address, settings: &BusSettings) {
+    let head = format!("\n[[bus]]\naddress = {}", quoted(&address.to_string()));
+    match (address, &settings.ca_file) {
+        (Address::Rtu { .. }, _) => {
+            let parity = Parity::ALL.iter().find(|(parity, _)| *parity == settings.parity).map_or("none", |(_, name)| name);
+            let (baud, stop_bits) = (settings.baud, settings.stop_bits);
+            let _ = writeln!(out, "{head}\nbaud = {baud}\nparity = {}\nstop_bits = {stop_bits}", quoted(parity));
+        }
+        (Address::Tls { .. }, Some(ca_file)) => {
+            // The agent works in another directory than whoever probes.
+            let ca_file = std::path::absolute(ca_file).unwrap_or_else(|_| ca_file.clone());
+            let _ = writeln!(out, "{head}\nca_file = {}", quoted(&ca_file.display().to_string()));
+        }
+        _ => {}
+    }
 }
 
 fn point(out: &mut String, name: &str, candidate: &Candidate) {
@@ -58,4 +70,32 @@ fn point(out: &mut String, name: &str, candidate: &Candidate) {
 
 fn quoted(text: &str) -> String {
     Value::String(text.to_string()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::point::Table;
+    use crate::probe::expected::Expected;
+    use crate::probe::find;
+    use crate::probe::region::Region;
+
+    /// What is printed for a machine of unit 0 that shows 230.1, as a configuration reads it.
+    fn pasted(address: &str, settings: &BusSettings) -> Config {
+        let region = Region::new(0, Table::Holding, 10, vec![0, 2301, 0]);
+        let found = find::find(&[Expected::read("电压", "230.1").unwrap()], 0.005, &[region]);
+        let printed = toml(&Address::read(address).unwrap(), settings, &found, |_| 125);
+        let config = Config::read(&format!("[gateway]\nid = \"g\"\ntoken = \"t\"\n[spool]\ndir = \"d\"\n{printed}"), []);
+        config.unwrap_or_else(|error| panic!("{error}\n{printed}"))
+    }
+
+    #[test]
+    fn what_is_printed_for_unit_0_and_for_tls_is_a_configuration() {
+        assert_eq!(pasted("tcp://h:502", &BusSettings::default()).devices[0].unit_id, 0);
+        let settings = BusSettings { ca_file: Some("ca.pem".into()), ..BusSettings::default() };
+        let config = pasted("tls://h:802", &settings);
+        let ca_file = config.bus(&config.devices[0].address).ca_file;
+        assert_eq!(ca_file, Some(std::env::current_dir().unwrap().join("ca.pem")), "as the agent finds it from elsewhere");
+    }
 }

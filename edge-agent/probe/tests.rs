@@ -30,6 +30,13 @@ fn a_serial_line_is_asked_slowly_and_never_as_a_whole() {
 }
 
 #[test]
+fn the_unit_ids_that_an_address_takes_are_said() {
+    let said = |words: &[&str]| planned(words).map(|_| ()).map_err(|WrongUse(why)| why).unwrap_err();
+    assert!(said(&["tcp://h", "--unit-id", "256"]).contains("--unit-id takes 0 to 255 here"));
+    assert!(said(&["rtu+tcp://h", "--unit-id", "0"]).contains("--unit-id takes 1 to 247 here"));
+}
+
+#[test]
 fn wrong_words_are_wrong_use() {
     for wrong in [
         &["10.0.0.5"][..],

@@ -370,3 +370,20 @@ fn checking_changes_nothing() {
     drop(spool);
     assert!(gateway.check().names().contains("serial_port_missing"));
 }
+
+#[test]
+fn a_machine_that_refuses_beside_a_running_agent_may_have_only_the_one_connection() {
+    let factory = Factory::new();
+    let mut gateway = factory.gateway();
+    gateway.second_machine_at(&format!("tcp://127.0.0.1:{}", vacant_port()));
+    let says_so = |gateway: &Gateway| {
+        let said = gateway.check();
+        assert!(said.names().contains("device_unreachable"), "{:#}", said.json);
+        said.json.to_string().contains("the device may admit one connection only")
+    };
+    assert!(!says_so(&gateway));
+    let running = Spool::open(&gateway.file("spool"), 64 * MIB).unwrap();
+    assert!(says_so(&gateway));
+    drop(running);
+    assert!(!says_so(&gateway));
+}
