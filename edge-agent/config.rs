@@ -18,6 +18,9 @@ use crate::usage::{self, UsageConfig};
 
 const ENVIRONMENT_PREFIX: &str = "SHANGYUN__";
 const SECTIONS: [&str; 7] = ["gateway", "broker", "delivery", "spool", "report", "local", "usage"];
+/// Keys that name a file or a directory; a template does where it has a slash.
+const PATHS: [&str; 8] =
+    ["token_file", "key_file", "ca_file", "client_cert_file", "client_key_file", "receipt_keys_file", "pseudonym_key_file", "dir"];
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug)]
@@ -101,36 +104,63 @@ impl Config {
         Config::examine_file(path)?.sound()
     }
 
-    /// For `check`: all that can be known of a configuration with faults.
+    /// For `check` and `status`: all that can be known of a configuration with faults.
     pub(crate) fn examine_file(path: &Path) -> Result<Examined, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
-            faults: vec![Fault::new(
-                FaultCode::ConfigUnreadable,
-                path.display().to_string(),
-                format!("读不到配置文件（{error}）；请用 --config 指定文件并检查权限"),
-                format!("cannot be read ({error}); name the file with --config, and check its permissions"),
-            )],
-        })?;
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Config::examine(&text, environment)
+        read_file(path).map(Config::examine)
     }
 
     /// Reads a configuration from its text and environment variables `SHANGYUN__SECTION__KEY`.
     pub fn read(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
-        Config::examine(text, environment)?.sound()
+        Config::examine(parse(text, environment)?).sound()
     }
 
-    fn examine(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Examined, ConfigError> {
-        let mut table: TomlTable = text.parse().map_err(|error: toml::de::Error| ConfigError { faults: vec![not_toml(text, &error)] })?;
-        override_from(&mut table, environment);
+    fn examine(table: TomlTable) -> Examined {
         let mut faults = Vec::new();
         let config = read_root(table, &mut faults);
-        Ok(Examined { config, faults })
+        Examined { config, faults }
     }
 
     /// The settings of the bus at this address.
     pub fn bus(&self, address: &Address) -> BusSettings {
         self.buses.get(address).cloned().unwrap_or_default()
+    }
+}
+
+/// The file, and over it the environment. Relative paths are those of the file's directory, wherever the agent or a command is started.
+pub(crate) fn read_file(path: &Path) -> Result<TomlTable, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+        faults: vec![Fault::new(
+            FaultCode::ConfigUnreadable,
+            path.display().to_string(),
+            format!("读不到配置文件（{error}）；请用 --config 指定文件并检查权限"),
+            format!("cannot be read ({error}); name the file with --config, and check its permissions"),
+        )],
+    })?;
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut table = parse(&text, environment)?;
+    resolve(&mut table, path.parent().unwrap_or(Path::new("")));
+    Ok(table)
+}
+
+pub(crate) fn parse(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<TomlTable, ConfigError> {
+    let mut table: TomlTable = text.parse().map_err(|error: toml::de::Error| ConfigError { faults: vec![not_toml(text, &error)] })?;
+    override_from(&mut table, environment);
+    Ok(table)
+}
+
+fn resolve(table: &mut TomlTable, dir: &Path) {
+    for (key, value) in table.iter_mut() {
+        match value {
+            TomlValue::String(text) if PATHS.contains(&key.as_str()) || key == "template" && text.contains('/') => {
+                if let Some(resolved) = dir.join(&text).to_str().filter(|_| !text.is_empty()) {
+                    *text = resolved.to_string();
+                }
+            }
+            // Its keys are what a log writes.
+            TomlValue::Table(inner) if key != "function_modules" => resolve(inner, dir),
+            TomlValue::Array(items) => items.iter_mut().filter_map(TomlValue::as_table_mut).for_each(|inner| resolve(inner, dir)),
+            _ => {}
+        }
     }
 }
 

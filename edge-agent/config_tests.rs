@@ -116,3 +116,23 @@ fn the_environment_overrides_the_file_and_a_wrong_key_in_it_is_refused() {
 fn the_token_is_never_shown() {
     assert!(!format!("{:?}", Config::read(SMALL, []).unwrap()).contains("secret\""));
 }
+
+#[test]
+fn relative_paths_are_those_of_the_configurations_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("keys")).unwrap();
+    std::fs::write(dir.path().join("keys/token"), "secret\n").unwrap();
+    let template = crate::template::TEMPLATES.iter().find(|(id, _)| *id == "energy-meter").unwrap().1;
+    std::fs::write(dir.path().join("own.toml"), template).unwrap();
+    let text = "[gateway]\nid = \"g\"\ntoken_file = \"keys/token\"\nkey_file = \"/etc/k\"\n[broker]\nurl = \"mqtts://h\"\nca_file = \"ca.pem\"\n\
+        [spool]\ndir = \"spool\"\n[[device]]\nname = \"a\"\naddress = \"tls://h:802\"\ntemplate = \"./own.toml\"\n\
+        [[device]]\nname = \"b\"\naddress = \"tcp://h:502\"\ntemplate = \"energy-meter\"\n[[bus]]\naddress = \"tls://h:802\"\nca_file = \"bus.pem\"\n";
+    let path = dir.path().join("edge.toml");
+    std::fs::write(&path, text).unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.gateway.token.0, "secret");
+    assert_eq!(config.gateway.key_file, Some("/etc/k".into()));
+    assert_eq!((config.spool.dir, config.broker.ca_file), (dir.path().join("spool"), Some(dir.path().join("ca.pem"))));
+    assert_eq!(config.buses.into_values().next().unwrap().ca_file, Some(dir.path().join("bus.pem")));
+    assert_eq!(config.devices[0].points.len(), config.devices[1].points.len());
+}

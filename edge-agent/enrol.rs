@@ -101,12 +101,11 @@ fn key(path: &Path, gateway: &str) -> Result<(FileKey, bool), Failure> {
     let told = |error: KeyError| {
         Failure::use_of(path.display(), format!("网关私钥不可用：{error}"), format!("the gateway's key cannot be used: {error}"))
     };
-    if path.exists() {
-        return Ok((FileKey::load(path, gateway).map_err(told)?, false));
-    }
-    let key = FileKey::create(path, gateway).map_err(told)?;
+    let made = !path.exists();
+    let key = if made { FileKey::create(path, gateway) } else { FileKey::load(path, gateway) }.map_err(told)?;
+    // Also of a key that was there: whoever made it may not have come so far.
     files::belong(path).map_err(|error| Failure::unwritten(path, &error))?;
-    Ok((key, true))
+    Ok((key, made))
 }
 
 /// What the service is asked.
@@ -148,10 +147,10 @@ fn tell(args: &EnrolArgs, places: &Places, answer: &Answer, written: &[(&Path, W
     if !lines.is_empty() {
         let config = args.config.display();
         next(
-            &format!("在 {config} 中加入（不加入则不会签名，报告会被拒收）"),
-            &format!("add to {config} (without its key the agent signs nothing, and its reports are refused)"),
+            &format!("在 {config} 中各写到所示的节下（不写则不会签名，报告会被拒收）"),
+            &format!("add to {config}, each under its section (without its key the agent signs nothing, and its reports are refused)"),
         );
-        lines.iter().for_each(|line| println!("       {line}"));
+        lines.iter().for_each(|(section, line)| println!("       [{section}] 下 under:  {line}"));
     }
     if !answer.mqtt_urls.is_empty() {
         let urls = answer.mqtt_urls.join("  ");
@@ -160,4 +159,24 @@ fn tell(args: &EnrolArgs, places: &Places, answer: &Answer, written: &[(&Path, W
     let config = args.config.display();
     next(&format!("shangyun-edge check --config {config}"), "says what would still keep it from working");
     next("重新启动 shangyun-edge（如 systemctl restart shangyun-edge）", "restart the agent");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_roots_last_attempt_left_to_root_is_given_to_the_agents_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.key");
+        let made = FileKey::create(&path, "gw-1").unwrap();
+        // Nobody but root may give a directory away.
+        let given = chown(dir.path(), Some(4321), Some(4321)).is_ok();
+        let (found, new) = key(&path, "gw-1").unwrap();
+        assert_eq!((found.public_key(), new), (made.public_key(), false));
+        let wanted = if given { 4321 } else { std::fs::metadata(dir.path()).unwrap().uid() };
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), wanted);
+    }
 }

@@ -78,6 +78,10 @@ fault_codes! {
     ClockUnknown = "clock_unknown",
     /// The address of [local] is another program's.
     ListenTaken = "listen_taken",
+    /// Nobody has it, and it cannot be had.
+    ListenUnusable = "listen_unusable",
+    /// Variables that the service has, and this check has not.
+    VariablesUnseen = "variables_unseen",
     LogUnreadable = "log_unreadable",
     SerialPortMissing = "serial_port_missing",
     SerialPortDenied = "serial_port_denied",
@@ -119,6 +123,8 @@ impl FaultCode {
                 | FaultCode::ReportsRefused
                 | FaultCode::ClockUnknown
                 | FaultCode::ListenTaken
+                | FaultCode::ListenUnusable
+                | FaultCode::VariablesUnseen
                 | FaultCode::LogUnreadable
                 | FaultCode::ValueOutOfRange
                 | FaultCode::ValuesAllZero

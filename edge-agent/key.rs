@@ -1,12 +1,13 @@
 //! The gateway's own key. It is made on the gateway and never leaves it: the rest of the agent sees what it signs, and its public part.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tempfile::NamedTempFile;
 use wire::PublicKey;
 use wire::cose::{self, SigningKey};
 
@@ -49,25 +50,19 @@ impl FileKey {
     /// Makes a key for the gateway. A file that is there is never overwritten.
     pub fn create(path: &Path, gateway: &str) -> Result<FileKey, KeyError> {
         let key = SigningKey::from_bytes(&rand::random());
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|source| {
-            let shown = path.display().to_string();
-            if source.kind() == io::ErrorKind::AlreadyExists {
-                KeyError::Exists { path: shown }
-            } else {
-                KeyError::File { path: shown, source }
-            }
+        let shown = || path.display().to_string();
+        let failed = |source| KeyError::File { path: shown(), source };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Half a key would stand in the way of the next attempt: it gets its name when it is whole. Its mode is 0600 from the start.
+        let mut file = NamedTempFile::new_in(dir).map_err(failed)?;
+        let written = file.write_all(format!("{}\n", STANDARD.encode(key.to_bytes())).as_bytes()).and_then(|()| file.as_file().sync_all());
+        written.map_err(failed)?;
+        file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => KeyError::Exists { path: shown() },
+            _ => failed(error.error),
         })?;
-        let text = format!("{}\n", STANDARD.encode(key.to_bytes()));
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
-            // A key that was registered must not vanish with a power cut.
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(dir)?.sync_all()
-        });
-        if let Err(source) = written {
-            // Half a key would stand in the way of the next attempt; if it cannot be removed, that attempt names it.
-            let _ = fs::remove_file(path);
-            return Err(KeyError::File { path: path.display().to_string(), source });
-        }
+        // A key that was registered must not vanish with a power cut.
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         Ok(FileKey { gateway: gateway.to_string(), key })
     }
 
@@ -103,6 +98,8 @@ impl Signer for FileKey {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use wire::cose::Signed;
 
@@ -115,7 +112,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gateway.key");
         let made = FileKey::create(&path, "gw-1").unwrap();
-        assert_eq!(mode_of(&path), 0o600);
+        assert_eq!((mode_of(&path), fs::read_dir(dir.path()).unwrap().count()), (0o600, 1));
         let loaded = FileKey::load(&path, "gw-1").unwrap();
         assert_eq!(loaded.public_key(), made.public_key());
         assert_ne!(made.public_key(), FileKey::create(&dir.path().join("other.key"), "gw-1").unwrap().public_key());

@@ -37,6 +37,7 @@ mod shared;
 pub mod simulate;
 pub mod spool;
 mod spool_bounds;
+pub mod spool_command;
 mod spool_figures;
 mod spool_frame;
 mod spool_inspect;

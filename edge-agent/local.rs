@@ -24,7 +24,7 @@ use crate::status::Sources;
 use crate::table::Reader;
 use crate::usage::{Batch, UsageConfig};
 
-const LISTEN: &str = "127.0.0.1:8089";
+pub(crate) const LISTEN: &str = "127.0.0.1:8089";
 /// An address that is taken is tried again after this time.
 const BIND_AGAIN: Duration = Duration::from_secs(30);
 const POST_BYTES_MAX: usize = 1024 * 1024;

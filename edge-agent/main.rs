@@ -37,6 +37,8 @@ enum Command {
     Simulate(edge::simulate::Args),
     /// Show how the agent that runs here is doing: devices, broker, spool, what the service counts
     Status(StatusArgs),
+    /// Show the acknowledged reports that are kept on disk, as proof of what was delivered
+    Spool(edge::spool_command::SpoolArgs),
     /// Find out what answers at an address, and where the values of a machine's display stand
     Probe(ProbeArgs),
 }
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Enrol(args) => return edge::enrol::run(&args),
         Command::Simulate(args) => return edge::simulate::run(&args),
         Command::Status(args) => return edge::status::command::run(&args),
+        Command::Spool(args) => return edge::spool_command::run(&args),
         Command::Probe(args) => return edge::probe::run(&args),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));

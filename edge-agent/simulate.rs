@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use toml::Table as TomlTable;
 
 use crate::bus::{Address, BusSettings};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, read_file};
 use crate::device::{self, Device};
 use crate::fault::Fault;
 use crate::template::Template;
@@ -185,8 +185,7 @@ fn of_template(args: &Args, named: &str) -> Result<(Vec<Served>, Vec<TomlTable>)
 fn of_config(args: &Args, file: &Path) -> Result<(Vec<Served>, Vec<TomlTable>), Failed> {
     let wrong = |error: ConfigError| Failed::Use(error.to_string());
     let config = Config::load(file).map_err(wrong)?;
-    let text = std::fs::read_to_string(file).map_err(|error| Failed::Use(format!("{}: {error}", file.display())))?;
-    let mut table: TomlTable = text.parse().map_err(|error: toml::de::Error| Failed::Use(error.to_string()))?;
+    let mut table = read_file(file).map_err(wrong)?;
     let tables: Vec<TomlTable> = match table.remove("device") {
         Some(toml::Value::Array(devices)) => devices.into_iter().filter_map(|device| device.as_table().cloned()).collect(),
         _ => Vec::new(),

@@ -1,5 +1,6 @@
 //! The dead-letter folder `refused/`: reports that the service refused for good, readable, with what it said of them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,22 @@ fn bound(dir: &Path, bytes_max: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Which of the spool's reports stand in `refused/`.
+pub(crate) fn refused_positions(spool_dir: &Path) -> io::Result<BTreeSet<u64>> {
+    let entries = match std::fs::read_dir(spool_dir.join(REFUSED)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    let mut positions = BTreeSet::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let position = name.to_str().and_then(|name| u64::from_str_radix(name.split('-').next()?, 16).ok());
+        positions.extend(position);
+    }
+    Ok(positions)
 }
 
 /// How many refused reports are kept.

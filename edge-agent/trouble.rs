@@ -123,7 +123,7 @@ troubles! {
         "服务器不允许订阅本网关的主题；请在服务器的权限规则中放行 shangyun/v1/<网关编号>/#",
         "the broker does not let this gateway subscribe to its topics; allow shangyun/v1/<gateway id>/# in the broker's rules";
     Spool = "spool_failed",
-        "本地缓存读写失败；请检查磁盘",
+        "本机暂存读写失败；请检查磁盘",
         "the spool fails; check the disk";
 }
 

@@ -23,6 +23,8 @@ const YEAR_MIN: i32 = 2024;
 
 /// What the packaged configuration holds where something is to be filled in.
 const PLACEHOLDER: &str = "change-me";
+/// Variables of the package's unit.
+const VARIABLES: &str = "/etc/default/shangyun-edge";
 /// The user that the package makes.
 const USER: &str = "shangyun-edge";
 
@@ -54,6 +56,7 @@ pub(super) fn look(config: &Config, deep: bool, found: &mut Findings) {
         listen(config, found);
     }
     logs(config, found);
+    variables(found);
     checked_as_root(found);
 }
 
@@ -115,14 +118,53 @@ fn key(config: &Config, found: &mut Findings) {
 /// Nobody else may have the address of the agent's own page; the agent itself has it while it runs.
 fn listen(config: &Config, found: &mut Findings) {
     let Some(address) = config.local.listen else { return };
-    if let Err(error) = TcpListener::bind(address) {
+    let Err(error) = TcpListener::bind(address) else { return };
+    let (code, zh, en) = not_had(error.kind());
+    found.add(
+        code,
+        "local.listen",
+        format!("{address} {zh}，否则没有状态页与 POST /usage（{error}）"),
+        format!("{address} {en}; there is no page and no POST /usage else ({error})"),
+    );
+}
+
+/// Why an address cannot be had, and what to do.
+fn not_had(kind: io::ErrorKind) -> (FaultCode, &'static str, &'static str) {
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            (FaultCode::ListenTaken, "已被其他程序占用；请换一个端口", "is taken by another program; choose another port")
+        }
+        io::ErrorKind::PermissionDenied => (
+            FaultCode::ListenUnusable,
+            "不允许使用；1024 以下的端口须由 root 打开，请换一个更大的端口",
+            "may not be used; ports below 1024 are root's, choose a higher one",
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            (FaultCode::ListenUnusable, "不是本机的地址；请用 127.0.0.1", "is no address of this machine; write 127.0.0.1")
+        }
+        _ => (FaultCode::ListenUnusable, "无法使用；请换一个地址或端口", "cannot be used; choose another address or port"),
+    }
+}
+
+/// What the service's own variables set is not seen from a shell.
+fn variables(found: &mut Findings) {
+    let text = fs::read_to_string(VARIABLES).unwrap_or_default();
+    let unseen = unseen(&text, |name| std::env::var_os(name).is_some());
+    if !unseen.is_empty() {
+        let names = unseen.join(", ");
         found.add(
-            FaultCode::ListenTaken,
-            "local.listen",
-            format!("{address} 已被其他程序占用（{error}）：状态页与 POST /usage 不可用；请换一个端口"),
-            format!("{address} is taken by another program ({error}): no page, and no POST /usage; choose another port"),
+            FaultCode::VariablesUnseen,
+            VARIABLES,
+            format!("其中的 {names} 只对服务有效，本次检查没有用到；请这样检查：set -a; . {VARIABLES}; set +a; shangyun-edge check"),
+            format!("{names} in it are for the service, and this check did not have them; check with: set -a; . {VARIABLES}; set +a; shangyun-edge check"),
         );
     }
+}
+
+/// The names of our variables in a file of `NAME=value` lines that are not there.
+fn unseen(text: &str, there: impl Fn(&str) -> bool) -> Vec<&str> {
+    let names = text.lines().filter_map(|line| line.trim().split_once('=')).map(|(name, _)| name);
+    names.filter(|name| name.starts_with("SHANGYUN__") && !there(name)).collect()
 }
 
 fn logs(config: &Config, found: &mut Findings) {
@@ -144,7 +186,7 @@ fn receipt_keys(config: &Config, found: &mut Findings) {
         found.add(
             FaultCode::ReceiptKeysInvalid,
             "delivery.receipt_keys_file",
-            "读不到平台公钥；请从平台 /api/v1/keys 取得，没有它任何报告都不会从缓存删除",
+            "读不到平台公钥；请从平台 /api/v1/keys 取得，没有它任何报告都不会从暂存中删除",
             format!("{error}; fetch it, for without it no report ever leaves the spool"),
         );
     }
@@ -211,5 +253,24 @@ fn serial_ports(config: &Config, found: &mut Findings) {
             ),
         };
         found.add(code, port, format!("{zh}（{error}）"), format!("{en} ({error})"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_nobody_has_is_not_called_taken() {
+        assert_eq!(not_had(io::ErrorKind::AddrInUse).0, FaultCode::ListenTaken);
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::AddrNotAvailable, io::ErrorKind::Other] {
+            assert_eq!(not_had(kind).0, FaultCode::ListenUnusable, "{kind}");
+        }
+    }
+
+    #[test]
+    fn variables_of_the_service_that_a_shell_has_not_are_named() {
+        let text = "# SHANGYUN__BROKER__URL=x\nRUST_LOG=debug\n SHANGYUN__GATEWAY__TOKEN=secret\nSHANGYUN__SPOOL__DIR=/s\n";
+        assert_eq!(unseen(text, |name| name == "SHANGYUN__SPOOL__DIR"), ["SHANGYUN__GATEWAY__TOKEN"]);
     }
 }

@@ -80,7 +80,7 @@ fn disk_space(config: &Config, inspection: &Inspection, found: &mut Findings) {
         found.add(
             FaultCode::DiskSpaceShort,
             "spool.bytes_max",
-            format!("磁盘只剩 {free} MiB，缓存还可能需要 {needed} MiB；请清理磁盘或调小 spool.bytes_max"),
+            format!("磁盘只剩 {free} MiB，暂存还可能需要 {needed} MiB；请清理磁盘或调小 spool.bytes_max"),
             format!("{free} MiB are free, the spool may need {needed} MiB more; free some, or lower spool.bytes_max"),
         );
     }
@@ -92,7 +92,7 @@ fn hours(config: &Config, found: &mut Findings) {
         found.add(
             FaultCode::SpoolSmall,
             "spool.bytes_max",
-            format!("断网时缓存约可存 {hours} 小时，少于 {HOURS_WANTED} 小时；可调大 spool.bytes_max 或 poll_ms"),
+            format!("断网时暂存约可存 {hours} 小时，少于 {HOURS_WANTED} 小时；可调大 spool.bytes_max 或 poll_ms"),
             format!("holds about {hours} hours of an outage, less than {HOURS_WANTED}; raise spool.bytes_max or poll_ms"),
         );
     }
@@ -118,7 +118,7 @@ fn clock_behind(inspection: &Inspection, found: &mut Findings) {
         found.add(
             FaultCode::ClockWrong,
             "clock",
-            format!("本机时钟比缓存中最新的报告早 {minutes} 分钟：时钟被拨回，或当时走快；请先校时"),
+            format!("本机时钟比暂存中最新的报告早 {minutes} 分钟：时钟被拨回，或当时走快；请先校时"),
             format!(
                 "the clock is {minutes} minutes behind the newest report in the spool: it was set back, or was ahead then; set it first"
             ),
@@ -132,7 +132,7 @@ fn damage(inspection: &Inspection, found: &mut Findings) {
         found.add(
             FaultCode::SpoolDamaged,
             "spool.dir",
-            format!("缓存中有 {damaged} 份报告已损坏，将以“dropped”上报；请检查存储介质与电源"),
+            format!("暂存的报告有 {damaged} 份已损坏，将以“dropped”上报；请检查存储介质与电源"),
             format!("{damaged} reports in the spool are damaged and will be declared dropped; check the storage and the power supply"),
         );
     }
@@ -140,7 +140,7 @@ fn damage(inspection: &Inspection, found: &mut Findings) {
         found.add(
             FaultCode::SpoolMarksDamaged,
             "spool.dir",
-            "送达记录已损坏：缓存中的报告会再送一次，不影响计数",
+            "送达记录已损坏：暂存的报告会再送一次，不影响计数",
             "what is acknowledged cannot be read: everything in the spool is sent again, which changes no count",
         );
     }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::failure::Failure;
-
-const ENVIRONMENT_PREFIX: &str = "SHANGYUN__";
+use crate::config::{ConfigError, read_file};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Places {
@@ -31,22 +30,12 @@ pub(super) struct Place {
 
 impl Places {
     pub(super) fn read(config: &Path) -> Result<Places, Failure> {
-        let text = std::fs::read_to_string(config).map_err(|error| {
-            Failure::use_of(
-                config.display(),
-                format!("读不到配置文件（{error}）；请用 --config 指定"),
-                format!("cannot be read ({error}); name the configuration with --config"),
-            )
-        })?;
-        Places::of(config, &text, |name| std::env::var(name).ok())
+        let table = read_file(config).map_err(|error| told(config, &error))?;
+        Places::of(config, &table)
     }
 
-    fn of(config: &Path, text: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Places, Failure> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let said = error.message().to_string();
-            Failure::use_of(config.display(), format!("不符合 TOML 语法：{said}"), format!("not valid TOML: {error}"))
-        })?;
-        let keys = Keys { table: &table, environment: &environment, dir: config.parent().unwrap_or(Path::new("")) };
+    fn of(config: &Path, table: &Table) -> Result<Places, Failure> {
+        let keys = Keys { table, dir: config.parent().unwrap_or(Path::new("")) };
         let gateway = keys.text("gateway", "id")?.unwrap_or_default();
         if !wire::topic::gateway_id_valid(&gateway) {
             return Err(Failure::use_of(
@@ -66,34 +55,29 @@ impl Places {
         })
     }
 
-    /// What has to be added to the configuration, as lines of TOML.
-    pub(super) fn lines_missing(&self) -> Vec<String> {
+    /// What has to be added to the configuration: the section, and the line of TOML in it.
+    pub(super) fn lines_missing(&self) -> Vec<(&'static str, String)> {
         let all = [Some(&self.key), self.token.as_ref(), Some(&self.pseudonym_key), Some(&self.receipt_keys)];
-        let (mut lines, mut section) = (Vec::new(), "");
-        for place in all.into_iter().flatten().filter(|place| place.missing) {
-            if place.section != section {
-                section = place.section;
-                lines.push(format!("[{section}]"));
-            }
-            lines.push(format!("{} = {}", place.key, Value::String(place.path.display().to_string())));
-        }
-        lines
+        let missing = all.into_iter().flatten().filter(|place| place.missing);
+        missing.map(|place| (place.section, format!("{} = {}", place.key, Value::String(place.path.display().to_string())))).collect()
     }
+}
+
+/// A configuration that cannot be read at all has one fault.
+fn told(config: &Path, error: &ConfigError) -> Failure {
+    let fault = error.faults.first();
+    let (zh, en) = fault.map_or(("", ""), |fault| (fault.zh.as_str(), fault.en.as_str()));
+    Failure::use_of(config.display(), zh, en)
 }
 
 struct Keys<'a> {
     table: &'a Table,
-    environment: &'a dyn Fn(&str) -> Option<String>,
     /// Of the configuration.
     dir: &'a Path,
 }
 
 impl Keys<'_> {
     fn text(&self, section: &str, key: &str) -> Result<Option<String>, Failure> {
-        let name = format!("{ENVIRONMENT_PREFIX}{}__{}", section.to_uppercase(), key.to_uppercase());
-        if let Some(text) = (self.environment)(&name) {
-            return Ok(Some(text));
-        }
         match self.table.get(section).and_then(|section| section.get(key)) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -111,9 +95,11 @@ impl Keys<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::parse;
 
     fn of(text: &str) -> Result<Places, Failure> {
-        Places::of(Path::new("/etc/edge/edge.toml"), text, |_| None)
+        let config = Path::new("/etc/edge/edge.toml");
+        Places::of(config, &parse(text, []).map_err(|error| told(config, &error))?)
     }
 
     fn path(place: &Place) -> &str {
@@ -127,16 +113,13 @@ mod tests {
         assert_eq!(
             places.lines_missing(),
             [
-                "[gateway]",
-                "key_file = \"/etc/edge/gateway.key\"",
-                "token_file = \"/etc/edge/token\"",
-                "[usage]",
-                "pseudonym_key_file = \"/etc/edge/pseudonym.key\"",
-                "[delivery]",
-                "receipt_keys_file = \"/etc/edge/receipt-keys.json\"",
+                ("gateway", "key_file = \"/etc/edge/gateway.key\"".to_string()),
+                ("gateway", "token_file = \"/etc/edge/token\"".into()),
+                ("usage", "pseudonym_key_file = \"/etc/edge/pseudonym.key\"".into()),
+                ("delivery", "receipt_keys_file = \"/etc/edge/receipt-keys.json\"".into()),
             ]
         );
-        assert!(places.lines_missing().join("\n").parse::<Table>().is_ok());
+        assert!(places.lines_missing().iter().all(|(_, line)| line.parse::<Table>().is_ok()));
     }
 
     #[test]
@@ -145,8 +128,8 @@ mod tests {
         let places = of(text).unwrap();
         let all = [&places.key, places.token.as_ref().unwrap(), &places.pseudonym_key, &places.receipt_keys];
         assert_eq!((all.map(path), places.lines_missing().len()), (["/k", "/t", "/p", "/r"], 0));
-        let environment = |name: &str| (name == "SHANGYUN__GATEWAY__ID").then(|| "gw-2".to_string());
-        assert_eq!(Places::of(Path::new("x.toml"), text, environment).unwrap().gateway, "gw-2");
+        let table = parse(text, [("SHANGYUN__GATEWAY__ID".to_string(), "gw-2".to_string())]).unwrap();
+        assert_eq!(Places::of(Path::new("x.toml"), &table).unwrap().gateway, "gw-2");
     }
 
     #[test]

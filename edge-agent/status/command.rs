@@ -8,6 +8,7 @@ use chrono::DateTime;
 use serde_json::json;
 
 use crate::config::Config;
+use crate::local::LISTEN;
 use crate::spool::{self, Inspection};
 use crate::status::{Status, table, words};
 
@@ -26,22 +27,27 @@ pub struct StatusArgs {
 
 /// 0 all is well, 1 something is wrong or no agent answers, 2 wrong use.
 pub fn run(args: &StatusArgs) -> ExitCode {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
+    // An agent at work is asked, whatever was done to its configuration since, and whoever asks.
+    let config = match Config::examine_file(&args.config) {
+        Ok(examined) => Some(examined.config),
         Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
+            eprintln!("{error}\n按默认地址 {LISTEN} 询问 · the default address is asked, {LISTEN}");
+            None
         }
     };
-    let Some(listen) = config.local.listen else {
-        eprintln!("local.listen 为空，状态页已关闭\nlocal.listen is empty, so the agent does not tell");
+    let listen = match &config {
+        Some(config) => config.local.listen.map(|listen| listen.to_string()),
+        None => Some(LISTEN.to_string()),
+    };
+    let Some(listen) = listen else {
+        eprintln!("local.listen 为空或无效，状态页已关闭\nlocal.listen is empty or no address, so the agent does not tell");
         return ExitCode::from(2);
     };
     match ask(&format!("http://{listen}/status.json")) {
         Ok(answer) => show(&answer, args.json),
         Err(error) => {
-            not_running(&config.spool.dir, &listen.to_string(), &error, args.json);
-            ExitCode::from(1)
+            not_running(config.as_ref().map(|config| config.spool.dir.as_path()), &listen, &error, args.json);
+            ExitCode::from(if config.is_some() { 1 } else { 2 })
         }
     }
 }
@@ -64,18 +70,19 @@ fn show(answer: &str, json: bool) -> ExitCode {
     ExitCode::from(u8::from(!status.troubles.is_empty()))
 }
 
-fn not_running(dir: &Path, listen: &str, error: &str, json: bool) {
-    let inspected = spool::inspect(dir);
+fn not_running(dir: Option<&Path>, listen: &str, error: &str, json: bool) {
+    let inspected = dir.map(|dir| (dir, spool::inspect(dir)));
     if json {
-        let spool = inspected.as_ref().ok();
+        let spool = inspected.as_ref().and_then(|(_, inspected)| inspected.as_ref().ok());
         println!("{}", json!({ "v": 1, "running": false, "error": error, "spool": spool }));
         return;
     }
     println!("采集程序没有运行，或状态页不可用（{listen}：{error}）");
     println!("no agent answers at {listen}: {error}");
     match inspected {
-        Ok(found) => print!("{}", on_disk(&found)),
-        Err(error) => println!("\n暂存目录读不到  the spool cannot be read: {}: {error}", dir.display()),
+        Some((_, Ok(found))) => print!("{}", on_disk(&found)),
+        Some((dir, Err(error))) => println!("\n暂存目录读不到  the spool cannot be read: {}: {error}", dir.display()),
+        None => {}
     }
 }
 

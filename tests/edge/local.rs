@@ -198,8 +198,61 @@ fn without_an_agent_the_command_says_so_and_what_the_spool_holds() {
     let said: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, &said["running"]), (1, &false.into()));
     assert!(said["spool"]["unsettled"].as_u64() > Some(2), "{said}");
-    fs::write(gateway.config(), "gateway = 7").unwrap();
-    assert_eq!(gateway.command(&[]).0, 2);
+}
+
+#[test]
+fn an_agent_at_work_is_asked_whatever_became_of_its_configuration() {
+    let gateway = Gateway::new();
+    let _agent = gateway.start();
+    gateway.wait("the page", |_| true);
+    let sound = fs::read_to_string(gateway.config()).unwrap();
+    fs::write(gateway.config(), sound.replace("token = \"secret\"", "token_file = \"/nowhere\"").replace("poll_ms", "pol_ms")).unwrap();
+    let (code, table) = gateway.command(&[]);
+    assert!(code != 2 && table.contains("gw-1"), "{table}");
+    fs::remove_file(gateway.config()).unwrap();
+    let Output { stderr, .. } = Command::new(AGENT).args(["status", "--config"]).arg(gateway.config()).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(said.contains("[config_unreadable]") && said.contains("the default address is asked, 127.0.0.1:8089"), "{said}");
+}
+
+#[test]
+fn what_was_acknowledged_is_listed_and_shown_while_the_agent_runs() {
+    let gateway = Gateway::new();
+    let key = edge::key::FileKey::create(&gateway.dir.path().join("gateway.key"), "gw-1").unwrap();
+    let sound = fs::read_to_string(gateway.config()).unwrap();
+    fs::write(gateway.config(), sound.replace("token = ", "key_file = \"gateway.key\", token = ")).unwrap();
+    let _broker = gateway.start_broker();
+    let mut listening = Command::new("mosquitto_sub");
+    let port = gateway.broker.to_string();
+    listening.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", "shangyun/v1/+/report"]).stdout(Stdio::null());
+    let _service = Kept::start(&mut listening);
+    let mut agent = gateway.start();
+    gateway.wait("acknowledgements", |status| status["spool"]["acknowledged_today"].as_u64() > Some(2));
+    let spool = |args: &[&str]| {
+        let output = Command::new(AGENT).arg("spool").args(args).arg("--config").arg(gateway.config()).output().unwrap();
+        (output.status.code().unwrap(), output.stdout)
+    };
+    // What is acknowledged is written down once a minute, and at the end.
+    assert_eq!(spool(&["list"]).0, 0, "it takes no lock that the agent has");
+    agent.terminate();
+    let _agent = gateway.start();
+    gateway.wait("the next agent", |status| status["spool"]["acknowledged_today"].as_u64() > Some(3));
+    let list: Value = serde_json::from_slice(&spool(&["list", "--json"]).1).unwrap();
+    let first = &list["reports"][0];
+    assert_eq!((&first["seq"], &first["signed"], &first["refused"]), (&1.into(), &true.into(), &false.into()));
+    let report = format!("{}:1", first["boot"].as_str().unwrap());
+    let (code, table) = spool(&["list"]);
+    let table = String::from_utf8(table).unwrap();
+    assert!(code == 0 && table.contains(&report) && table.contains("已确认 acknowledged") && table.contains("是 yes"), "{table}");
+
+    let (code, shown) = spool(&["show", &report]);
+    let shown_report: Value = serde_json::from_slice(&shown).unwrap();
+    assert_eq!((code, &shown_report["seq"], &shown_report["boot"]), (0, &1.into(), &first["boot"]));
+    let (_, raw) = spool(&["show", &report, "--raw"]);
+    let signed = wire::cose::Signed::read(&raw).unwrap();
+    assert!(signed.verify(&wire::PublicKey::of(&edge::key::Signer::public_key(&key)).unwrap()));
+    assert_eq!((signed.payload, raw.len() as u64), (shown.trim_ascii_end(), first["bytes"].as_u64().unwrap()));
+    assert_eq!((spool(&["show", "b7:1"]).0, spool(&["show", "7"]).0), (1, 2));
 }
 
 #[test]

@@ -157,6 +157,24 @@ fn the_unit_is_valid_and_leaves_the_agent_little_to_do_harm_with() {
     succeed(Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager", &threshold]).arg(&path));
 }
 
+#[test]
+fn the_unit_names_documentation_that_the_package_brings() {
+    let unit = std::fs::read_to_string(workspace().join(UNIT)).unwrap();
+    let manifest: toml::Table = std::fs::read_to_string(workspace().join("edge-agent/Cargo.toml")).unwrap().parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap().iter().map(|asset| {
+        let (from, to) = (asset[0].as_str().unwrap(), asset[1].as_str().unwrap());
+        let name = if to.ends_with('/') { from.rsplit('/').next().unwrap() } else { "" };
+        (format!("/{to}{name}"), from.to_string())
+    });
+    let assets: std::collections::BTreeMap<String, String> = assets.collect();
+    let named: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("Documentation=file://")).collect();
+    assert_eq!(named.iter().map(|path| assets[*path].as_str()).collect::<Vec<_>>(), ["README.md"], "the technician's half hour");
+    // What it refers to beside it is there too.
+    for name in ["example.toml", "packaging.md"] {
+        assert!(assets.contains_key(&format!("/usr/share/doc/shangyun-edge/{name}")), "{name} in {assets:?}");
+    }
+}
+
 /// The system calls in a set such as `@system-service`, the sets within it resolved.
 fn set_of_system_calls(name: &str) -> BTreeSet<String> {
     let listed = succeed(Command::new("systemd-analyze").args(["syscall-filter", name]));
