@@ -53,6 +53,7 @@ pub(super) fn troubles(status: &Status) -> Vec<Trouble> {
         } else {
             points(device, &mut out);
         }
+        // What fails may be late.
         if device.behind && !device.failing {
             let (poll_ms, took_ms) = (device.poll_ms, device.latency_ms.unwrap_or(0));
             out.push(Trouble::new(

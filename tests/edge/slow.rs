@@ -11,6 +11,8 @@ mod strace;
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,7 +23,7 @@ use peers::{Peer, polling, start_poller};
 use serde_json::Value as Json;
 use strace::Strace;
 use support::mosquitto::free_port;
-use support::{Agent, Kept, page, spooled_reports, wait_for};
+use support::{AGENT, Agent, Kept, page, spooled_reports, wait_for};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -130,6 +132,40 @@ async fn a_machine_slower_than_its_poll_interval_is_read_as_fast_as_it_can_and_o
     assert!(quick.len() > 20 && quick.len() as i64 <= span_ms / POLL_MS + 3, "{} polls in {span_ms} ms", quick.len());
 }
 
+/// A gateway without a broker, whose page is at this port.
+fn gateway(dir: &Path, listen: u16, devices: &str) -> String {
+    format!(
+        "[gateway]\nid = \"g\"\ntoken = \"t\"\n[broker]\nurl = \"mqtt://127.0.0.1:1\"\n[local]\nlisten = \"127.0.0.1:{listen}\"\n\
+         [report]\nevery_s = 0.5\n[spool]\ndir = \"{}\"\n{devices}",
+        dir.join("spool").display()
+    )
+}
+
+#[test]
+fn a_technician_is_told_which_device_is_slower_than_its_poll_interval_and_how_long_reading_it_takes() {
+    let (dir, listen) = (tempfile::tempdir().unwrap(), free_port());
+    let peer = Peer::start("modbus_faulty.py", &["tcp", "0", "1=clock:1000+330", "2=clock"]);
+    let address = format!("tcp://127.0.0.1:{}", peer.port());
+    // Each on a bus of its own.
+    let devices = device("slow", 1, &address) + &device("quick", 2, &address.replace("127.0.0.1", "localhost"));
+    let _agent = Agent::start(dir.path(), &gateway(dir.path(), listen, &devices));
+    let status = || {
+        let output = Command::new(AGENT).args(["status", "--config"]).arg(dir.path().join("edge.toml")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let table = wait_for("a word about the slow device", || Some(status()).filter(|said| said.contains("slow [device_behind]")));
+    assert!(table.contains("采集跟不上 poll_ms = 50") && table.contains("does not keep up with poll_ms = 50 (it took 3"), "{table}");
+    let metrics = page(listen, "/metrics").unwrap();
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let slowest_s = value("shangyun_edge_slowest_read_seconds ");
+    assert!((0.33..1.0).contains(&slowest_s), "{slowest_s}");
+    assert!(value("shangyun_edge_behind_devices ") >= 1.0, "{metrics}");
+    assert!(value("shangyun_edge_polls_total{outcome=\"skipped\"} ") >= 5.0, "{metrics}");
+}
+
 /// By device, from reports.
 fn stamps_of(reports: &[Json]) -> BTreeMap<String, Vec<Stamp>> {
     let mut stamps: BTreeMap<String, Vec<Stamp>> = BTreeMap::new();
@@ -150,16 +186,12 @@ fn on_a_disk_that_is_stuck_for_seconds_polls_are_left_out_and_counted_and_every_
     let arguments: Vec<&str> = ["tcp", "0"].into_iter().chain(units.iter().map(String::as_str)).collect();
     let peers = [0, 1].map(|_| Peer::start("modbus_faulty.py", &arguments));
     let listen = free_port();
-    let mut config = format!(
-        "[gateway]\nid = \"g\"\ntoken = \"t\"\n[broker]\nurl = \"mqtt://127.0.0.1:1\"\n[local]\nlisten = \"127.0.0.1:{listen}\"\n\
-         [report]\nevery_s = 0.5\n[spool]\ndir = \"{}\"\n",
-        dir.path().join("spool").display()
-    );
+    let mut devices = String::new();
     for (bus, peer) in peers.iter().enumerate() {
         let address = format!("tcp://127.0.0.1:{}", peer.port());
-        (1..=UNITS).for_each(|unit| config += &device(&format!("{bus}-{unit}"), unit, &address));
+        (1..=UNITS).for_each(|unit| devices += &device(&format!("{bus}-{unit}"), unit, &address));
     }
-    let mut agent = Agent::start(dir.path(), &config);
+    let mut agent = Agent::start(dir.path(), &gateway(dir.path(), listen, &devices));
     // By device, while the spool gives an answer.
     let totals = |key: &str| -> Option<BTreeMap<String, u64>> {
         let status: Json = serde_json::from_str(&page(listen, "/status.json")?).unwrap();
