@@ -114,7 +114,7 @@ fn find(args: &CheckArgs) -> Findings {
         }
     };
     found.findings.extend(faults.into_iter().map(Finding::from));
-    machine::look(&config, args.deep, &mut found);
+    machine::look(&config, &args.config, args.deep, &mut found);
     certificates::look(&config, &mut found);
     if args.deep {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

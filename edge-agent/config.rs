@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,9 +43,27 @@ pub struct Gateway {
     pub id: String,
     /// Empty where a client certificate says who we are.
     pub token: Secret,
+    /// Where the token comes from, if it has a file of its own.
+    pub token_file: Option<PathBuf>,
     pub enterprise: Option<String>,
     /// The private key that signs reports; without it they are not signed.
     pub key_file: Option<PathBuf>,
+}
+
+impl Gateway {
+    /// The token may have been renewed in its file. What cannot be read, or is empty, changes nothing.
+    pub(crate) fn renew_token(&mut self) {
+        let Some(path) = &self.token_file else { return };
+        match read_token(path) {
+            Ok(token) if !token.is_empty() => self.token = Secret(token),
+            Ok(_) => tracing::warn!(path = %path.display(), "the token's file is empty; the token of before is used"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "the token's file cannot be read; the token of before is used"),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> io::Result<String> {
+    std::fs::read_to_string(path).map(|text| text.trim().to_string())
 }
 
 /// A text that is never shown.
@@ -273,9 +292,11 @@ fn read_gateway(mut reader: Reader<'_>, certified: bool) -> Gateway {
             format!("`{id}` must have 1 to 64 of the characters A-Z a-z 0-9 . _ -"),
         );
     }
-    let token = match (reader.text("token"), reader.text("token_file")) {
+    let (own, token_file) = (reader.text("token"), reader.text("token_file"));
+    let file = token_file.as_ref().filter(|_| own.is_none()).map(PathBuf::from);
+    let token = match (own, token_file) {
         (Some(token), None) => token,
-        (None, Some(path)) => std::fs::read_to_string(&path).map(|text| text.trim().to_string()).unwrap_or_else(|error| {
+        (None, Some(path)) => read_token(Path::new(&path)).unwrap_or_else(|error| {
             reader.fault(
                 "token_file",
                 FaultCode::FileUnreadable,
@@ -311,7 +332,7 @@ fn read_gateway(mut reader: Reader<'_>, certified: bool) -> Gateway {
     }
     let key_file = reader.text("key_file").map(PathBuf::from);
     reader.finish();
-    Gateway { id, token: Secret(token), enterprise, key_file }
+    Gateway { id, token: Secret(token), token_file: file, enterprise, key_file }
 }
 
 fn read_spool(mut reader: Reader<'_>) -> SpoolConfig {

@@ -84,19 +84,7 @@ fn of_file(path: &Path, error: impl std::fmt::Display) -> BrokerTrouble {
     BrokerTrouble::new(TroubleKind::FileUnusable, format!("{}: {error}", path.display()))
 }
 
-/// Is one of the configured brokers ready for this gateway? The running agent isn't disturbed.
-pub async fn try_broker(broker: &Broker, gateway: &Gateway) -> Result<(), BrokerTrouble> {
-    let mut tried = Err(BrokerTrouble::new(TroubleKind::NameUnknown, "no address"));
-    for address in &broker.addresses {
-        tried = try_address(broker, address, gateway).await;
-        if tried.is_ok() {
-            break;
-        }
-    }
-    tried
-}
-
-/// Connects as the agent would, subscribes to what the agent would listen to, and leaves.
+/// Connects as the agent would, subscribes to what the agent would listen to, and leaves. The running agent isn't disturbed.
 pub async fn try_address(broker: &Broker, address: &Address, gateway: &Gateway) -> Result<(), BrokerTrouble> {
     let options = options(broker, address, gateway, &format!("{}/check", gateway.id))?;
     let (client, mut connection) = AsyncClient::new(options, 2);

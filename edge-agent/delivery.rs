@@ -10,7 +10,10 @@ use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use serde::Serialize;
 
 use crate::backoff::Backoff;
+use crate::held::Held;
 use crate::pace::Pace;
+
+pub use crate::held::Why;
 
 /// Reports that the broker has taken and that have no receipt yet. More are not sent: the service may be away for long.
 const AWAITING_MAX: usize = 10_000;
@@ -55,6 +58,16 @@ pub enum Event<'a> {
         reason: &'static str,
         jitter: f64,
     },
+    /// This report waits for a reason of its own; the others go on.
+    Held {
+        position: u64,
+        why: Why,
+        jitter: f64,
+    },
+    /// Everything below this position is settled.
+    Oldest {
+        position: u64,
+    },
     /// The spool has no report at this position any more; the next one is not below `next`.
     Gone {
         position: u64,
@@ -76,7 +89,7 @@ pub enum Effect {
     Settle(u64),
     /// Refused for good, for this reason: it moves aside.
     Refuse(u64, &'static str),
-    /// Refused by whoever decides who may speak: it moves aside if the service has said why; else this is `Untold`.
+    /// Refused by whoever decides who may speak: it is `Held` if the service has said why; else this is `Untold`.
     Forbidden(u64, &'static str),
     /// Not taken now, for this reason: sending pauses.
     Pause(u64, &'static str),
@@ -144,6 +157,8 @@ pub struct Delivery {
     in_flight: HashMap<u16, Outstanding>,
     /// Acknowledged by the broker, since when; without a receipt.
     awaiting: BTreeMap<u64, u64>,
+    /// Neither sent nor in the way of others, whatever connection there is.
+    held: Held,
     patience: Duration,
     pace: Pace,
     paused_until_ms: u64,
@@ -155,8 +170,8 @@ pub struct Delivery {
 struct Outstanding {
     position: u64,
     since_ms: u64,
-    /// A receipt came before the acknowledgement.
-    receipted: bool,
+    /// What becomes of it was said before its acknowledgement.
+    decided: bool,
 }
 
 impl Delivery {
@@ -173,6 +188,7 @@ impl Delivery {
             handed: VecDeque::new(),
             in_flight: HashMap::new(),
             awaiting: BTreeMap::new(),
+            held: Held::new(limits.pause_max.min(Duration::from_secs(1))),
             patience: limits.receipt_timeout.unwrap_or_default(),
             pace: Pace::new(limits.backlog_reports_per_s),
             paused_until_ms: 0,
@@ -200,8 +216,13 @@ impl Delivery {
                 }
             }
             Event::Untold { position, reason, jitter } => effects.extend(self.hold(position, reason, now_ms, jitter)),
+            Event::Held { position, why, jitter } => {
+                self.decided(position);
+                self.held.hold(position, why, now_ms, jitter);
+            }
+            Event::Oldest { position } => self.held.forget_below(position),
             Event::Gone { position, next } => self.gone(position, next),
-            Event::Receipted { settled } => self.receipted(settled),
+            Event::Receipted { settled } => self.receipted(settled, now_ms),
             Event::Tick => {
                 let unconfirmed = self.take_back_unconfirmed(now_ms);
                 effects.extend((unconfirmed > 0).then_some(Effect::Unconfirmed(unconfirmed)));
@@ -239,18 +260,39 @@ impl Delivery {
     /// What was sent and is not settled, as far as this is known here.
     pub fn unsettled(&self) -> Vec<u64> {
         let outstanding = self.handed.iter().chain(self.in_flight.values()).map(|sent| sent.position);
-        self.awaiting.keys().chain(&self.again).chain(&self.again_live).copied().chain(outstanding).collect()
+        self.awaiting.keys().chain(&self.again).chain(&self.again_live).copied().chain(self.held.positions()).chain(outstanding).collect()
+    }
+
+    /// It waits for a reason of its own.
+    pub fn holds(&self, position: u64) -> bool {
+        self.held.contains(position)
+    }
+
+    pub fn holds_any(&self) -> bool {
+        self.held.positions().next().is_some()
+    }
+
+    /// The reason for which it waited, if it is being tried again.
+    pub fn tries(&self, position: u64) -> Option<Why> {
+        self.held.tries(position)
+    }
+
+    /// So many wait for this reason.
+    pub fn held_count(&self, why: Why) -> usize {
+        self.held.count(why)
     }
 
     /// When something may be sent that may not be sent now, without anything else happening.
     pub fn wakes_at_ms(&self, now_ms: u64) -> Option<u64> {
-        if self.state == State::Offline || !(self.backlog_waits() || self.live_waits()) {
+        if self.state == State::Offline {
             return None;
         }
+        let held_at_ms = self.held.ready_at_ms();
         if self.paused(now_ms) {
-            return Some(self.paused_until_ms);
+            return (self.backlog_waits() || self.live_waits() || held_at_ms.is_some()).then_some(self.paused_until_ms);
         }
-        (self.backlog_waits() && self.room_for_backlog()).then(|| self.pace.ready_at_ms(now_ms))
+        let backlog_at_ms = self.backlog_waits().then(|| self.pace.ready_at_ms(now_ms));
+        [backlog_at_ms, held_at_ms].into_iter().flatten().min().filter(|_| self.room_for_backlog())
     }
 
     fn connected(&mut self, oldest: Option<u64>, next: u64, receive_max: Option<u16>) {
@@ -260,6 +302,7 @@ impl Delivery {
         self.in_flight_max = usize::from(self.limits.in_flight_max).min(admitted);
         (self.boundary, self.live_next, self.spooled) = (next, next, next);
         self.backlog_next = oldest.unwrap_or(next).min(next);
+        self.held.forget_below(self.backlog_next);
     }
 
     /// What waits for a receipt is with the broker, and not sent again before its time.
@@ -270,6 +313,7 @@ impl Delivery {
         self.in_flight.clear();
         self.again.clear();
         self.again_live.clear();
+        self.held.disconnected();
     }
 
     fn state_now(&self) -> State {
@@ -277,7 +321,8 @@ impl Delivery {
         let unsettled = self.backlog_next < self.boundary
             || self.awaiting.range(old.clone()).next().is_some()
             || self.again.range(old.clone()).next().is_some()
-            || self.handed.iter().chain(self.in_flight.values()).any(|sent| !sent.receipted && old.contains(&sent.position));
+            || self.held.any_below(self.boundary)
+            || self.handed.iter().chain(self.in_flight.values()).any(|sent| !sent.decided && old.contains(&sent.position));
         match (self.in_flight_max, unsettled) {
             (0, _) => State::Offline,
             (_, true) => State::Backlog,
@@ -289,7 +334,7 @@ impl Delivery {
         let position = sent.position;
         let by_receipt = self.limits.receipt_timeout.is_some();
         match Fate::of(reason) {
-            _ if sent.receipted => None,
+            _ if sent.decided => None,
             Fate::Taken if by_receipt => {
                 self.pause.reset();
                 self.awaiting.insert(position, now_ms);
@@ -297,10 +342,12 @@ impl Delivery {
             }
             Fate::Taken => {
                 self.pause.reset();
+                self.taken(position, now_ms);
                 Some(Effect::Settle(position))
             }
             Fate::Refused(reason) if !by_receipt => {
                 self.pause.reset();
+                self.taken(position, now_ms);
                 Some(Effect::Refuse(position, reason))
             }
             // The pause of those that are forbidden grows until something is taken.
@@ -326,21 +373,35 @@ impl Delivery {
 
     fn gone(&mut self, position: u64, next: u64) {
         self.handed.retain(|handed| handed.position != position);
+        self.held.forget(position);
         if position < self.boundary {
             self.backlog_next = self.backlog_next.max(next.min(self.boundary));
             self.pace.give_back();
         }
     }
 
-    fn receipted(&mut self, settled: &[u64]) {
+    fn receipted(&mut self, settled: &[u64], now_ms: u64) {
         self.patience = self.limits.receipt_timeout.unwrap_or_default();
         for position in settled {
-            self.awaiting.remove(position);
-            self.again.remove(position);
-            self.again_live.remove(position);
+            self.decided(*position);
+            self.taken(*position, now_ms);
         }
+    }
+
+    /// Nobody doubts any more who speaks in this report: others that were doubted may be taken too.
+    fn taken(&mut self, position: u64, now_ms: u64) {
+        let free = self.held.taken(position, now_ms);
+        let still_to_come = self.backlog_next..self.boundary;
+        self.again.extend(free.into_iter().filter(|position| !still_to_come.contains(position)));
+    }
+
+    /// It is known what becomes of this report, wherever it is.
+    fn decided(&mut self, position: u64) {
+        self.awaiting.remove(&position);
+        self.again.remove(&position);
+        self.again_live.remove(&position);
         let outstanding = self.handed.iter_mut().chain(self.in_flight.values_mut());
-        outstanding.filter(|sent| settled.contains(&sent.position)).for_each(|sent| sent.receipted = true);
+        outstanding.filter(|sent| sent.position == position).for_each(|sent| sent.decided = true);
     }
 
     /// The longer nothing is heard from the service, the rarer is a report sent again.
@@ -401,8 +462,15 @@ impl Delivery {
             let position = next_of(&mut self.again_live, &mut self.live_next, &mut self.resent_total);
             self.hand_over(position, now_ms, effects);
         }
+        if self.room_for_backlog()
+            && let Some(position) = self.held.next(now_ms)
+        {
+            self.resent_total += 1;
+            self.hand_over(position, now_ms, effects);
+        }
         while self.backlog_waits() && self.room_for_backlog() {
-            if self.again.is_empty() && self.awaiting.contains_key(&self.backlog_next) {
+            let passed_by = |position| self.awaiting.contains_key(&position) || self.held.contains(position);
+            if self.again.is_empty() && passed_by(self.backlog_next) {
                 self.backlog_next += 1;
                 continue;
             }
@@ -415,7 +483,7 @@ impl Delivery {
     }
 
     fn hand_over(&mut self, position: u64, now_ms: u64, effects: &mut Vec<Effect>) {
-        self.handed.push_back(Outstanding { position, since_ms: now_ms, receipted: false });
+        self.handed.push_back(Outstanding { position, since_ms: now_ms, decided: false });
         effects.push(Effect::Send(position));
     }
 }

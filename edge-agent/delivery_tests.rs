@@ -212,6 +212,109 @@ fn what_is_forbidden_without_a_word_of_the_service_is_kept_and_sent_again() {
     }
 }
 
+/// The service refuses this report and says that it doubts who speaks.
+fn doubt(bench: &mut Bench, position: u64) -> Vec<Effect> {
+    let effects = bench.answer(position, NotAuthorized);
+    assert!(effects.contains(&Effect::Forbidden(position, "0x87 not authorised")), "{effects:?}");
+    effects.into_iter().chain(bench.apply(Event::Held { position, why: Why::Doubted, jitter: 1.0 })).collect()
+}
+
+#[test]
+fn what_the_service_doubts_waits_while_others_go_on_and_is_tried_ever_more_rarely() {
+    let mut bench = Bench::new(limits());
+    bench.connect(Some(0), 1);
+    doubt(&mut bench, 0);
+    assert_eq!((bench.delivery.state(), bench.delivery.held_count(Why::Doubted)), (State::Backlog, 1));
+    assert_eq!(bench.apply(Event::Spooled { next: 2 }), [Effect::Send(1)], "nothing pauses");
+    assert_eq!(bench.answer(1, Success), [Effect::Settle(1), Effect::Send(0)], "what had to be mended may have been");
+    let mut now_ms = 0;
+    for wait_ms in [1000, 2000, 4000] {
+        assert!(sent(&doubt(&mut bench, 0)).is_empty());
+        now_ms += wait_ms;
+        assert_eq!(bench.delivery.wakes_at_ms(now_ms - 1), Some(now_ms));
+        assert_eq!(sent(&bench.at(now_ms - 1)), [0; 0]);
+        assert_eq!(sent(&bench.at(now_ms)), [0]);
+    }
+    assert_eq!(bench.answer(0, Success), [Effect::Settle(0), Effect::Entered(State::Live)]);
+}
+
+#[test]
+fn when_one_that_was_doubted_is_taken_the_others_follow_each_once() {
+    let mut bench = Bench::new(limits());
+    assert_eq!(sent(&bench.connect(Some(0), 9)), [0, 1, 2, 3]);
+    (0..4).for_each(|position| drop(doubt(&mut bench, position)));
+    (4..9).for_each(|position| drop(doubt(&mut bench, position)));
+    assert_eq!((bench.delivery.held_count(Why::Doubted), bench.delivery.idle()), (9, true));
+    assert_eq!(sent(&bench.at(1000)), [8], "one alone");
+    let effects = bench.answer(8, Success);
+    assert_eq!((effects[0], sent(&effects)), (Effect::Settle(8), vec![0, 1, 2, 3]));
+    for (settled, next) in [(0, 4), (1, 5), (2, 6), (3, 7)] {
+        assert_eq!(sent(&bench.answer(settled, Success)), [next]);
+    }
+    (4..8).for_each(|position| assert_eq!(bench.answer(position, Success)[0], Effect::Settle(position)));
+    assert_eq!((bench.delivery.state(), bench.delivery.idle()), (State::Live, true));
+}
+
+#[test]
+fn over_a_new_connection_what_is_doubted_is_not_sent_before_its_time_and_not_twice_when_it_is_free() {
+    let mut bench = Bench::new(limits());
+    bench.connect(Some(0), 3);
+    (0..3).for_each(|position| drop(doubt(&mut bench, position)));
+    bench.apply(Event::Disconnected);
+    assert_eq!(sent(&bench.connect(Some(0), 5)), [3, 4]);
+    let mut tried = sent(&bench.answer(3, Success));
+    assert_eq!(tried.len(), 1, "one alone");
+    assert_eq!(sent(&bench.answer(4, Success)), [0; 0]);
+    let mut all = Vec::new();
+    while let Some(position) = tried.pop() {
+        all.push(position);
+        tried.extend(sent(&bench.answer(position, Success)));
+    }
+    all.sort_unstable();
+    assert_eq!((all, bench.delivery.state()), (vec![0, 1, 2], State::Live));
+}
+
+#[test]
+fn what_was_dropped_while_it_was_held_is_forgotten() {
+    let mut bench = Bench::new(limits());
+    bench.connect(Some(0), 2);
+    (0..2).for_each(|position| drop(doubt(&mut bench, position)));
+    bench.apply(Event::Oldest { position: 1 });
+    assert_eq!((bench.delivery.holds(0), bench.delivery.holds(1)), (false, true));
+    bench.gone = 1..2;
+    assert_eq!(sent(&bench.at(60_000)), [0; 0]);
+    assert_eq!((bench.delivery.holds_any(), bench.delivery.state()), (false, State::Live));
+}
+
+#[test]
+fn a_refused_report_that_cannot_be_set_aside_is_tried_again_and_says_the_same() {
+    let mut bench = Bench::new(limits());
+    bench.connect(Some(0), 1);
+    let refused = Effect::Refuse(0, "0x99 payload format invalid");
+    bench.answer(0, PayloadFormatInvalid);
+    bench.apply(Event::Held { position: 0, why: Why::Unkept, jitter: 1.0 });
+    assert_eq!((bench.delivery.state(), bench.delivery.held_count(Why::Unkept)), (State::Backlog, 1));
+    assert_eq!(sent(&bench.at(1000)), [0]);
+    assert_eq!(bench.answer(0, PayloadFormatInvalid), [refused, Effect::Entered(State::Live)]);
+    assert!(!bench.delivery.holds_any());
+}
+
+#[test]
+fn by_receipt_a_doubt_told_before_the_brokers_acknowledgement_or_after_it_holds_the_report_until_a_receipt_settles_it() {
+    let mut bench = Bench::by_receipt();
+    bench.connect(Some(0), 2);
+    let held = |position| Event::Held { position, why: Why::Doubted, jitter: 1.0 };
+    bench.answer(0, Success);
+    bench.apply(held(0));
+    bench.apply(held(1));
+    assert_eq!(bench.answer(1, NotAuthorized), [], "that is known, and no reason to pause");
+    assert_eq!((bench.delivery.unsettled(), bench.delivery.state()), (vec![0, 1], State::Backlog));
+    assert_eq!(sent(&bench.at(1000)), [1]);
+    bench.answer(1, Success);
+    assert_eq!(bench.delivery.tries(1), Some(Why::Doubted), "the broker's acknowledgement says nothing");
+    assert_eq!(sent(&bench.apply(Event::Receipted { settled: &[1] })), [0]);
+}
+
 #[test]
 fn unacknowledged_reports_end_the_connection_whether_sent_or_only_handed_over() {
     let mut bench = Bench::new(limits());

@@ -6,7 +6,9 @@ mod failure;
 mod files;
 mod places;
 mod request;
+mod waiting;
 
+use std::fmt::Display;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ use failure::Failure;
 use files::{Draft, Written};
 use places::Places;
 use request::Service;
+use waiting::Waiting;
 
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -64,7 +67,8 @@ fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
     let receipt_file = Draft::begin(&places.receipt_keys.path, PUBLIC)?;
     let token_file = places.token.as_ref().map(|token| Draft::begin(&token.path, SECRET)).transpose()?;
     let (key, key_made) = key(&places.key.path, &places.gateway)?;
-    let answer = service.enrol(&secret, &places.gateway, &question(&key, &places)?)?;
+    let public = public_of(&key, &places)?;
+    let answer = service.enrol(&secret, &places.gateway, &question(&key, &public, &places)?)?;
     let answer = Answer::read(&answer, &places)?;
     let mut written = vec![
         (places.key.path.as_path(), if key_made { Written::New } else { Written::Same }),
@@ -75,6 +79,9 @@ fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
         written.push((place.path.as_path(), file.put(format!("{token}\n").as_bytes())?));
     }
     tell(args, &places, &answer, &written);
+    if let Some(waiting) = places.spool.as_deref().and_then(|dir| Waiting::look(dir, &public)) {
+        eprintln!("{waiting}");
+    }
     Ok(())
 }
 
@@ -108,11 +115,17 @@ fn key(path: &Path, gateway: &str) -> Result<(FileKey, bool), Failure> {
     Ok((key, made))
 }
 
+fn unusable(places: &Places, error: impl Display) -> Failure {
+    Failure::use_of(places.key.path.display(), format!("网关私钥不可用：{error}"), error.to_string())
+}
+
+fn public_of(key: &FileKey, places: &Places) -> Result<PublicKey, Failure> {
+    PublicKey::of(&key.public_key()).map_err(|error| unusable(places, error))
+}
+
 /// What the service is asked.
-fn question(key: &FileKey, places: &Places) -> Result<String, Failure> {
-    let unusable = |error: String| Failure::use_of(places.key.path.display(), format!("网关私钥不可用：{error}"), error.clone());
-    let public = PublicKey::of(&key.public_key()).map_err(|error| unusable(error.to_string()))?;
-    let signature = key.sign(&to_be_signed(&places.gateway)).map_err(|error| unusable(error.to_string()))?;
+fn question(key: &FileKey, public: &PublicKey, places: &Places) -> Result<String, Failure> {
+    let signature = key.sign(&to_be_signed(&places.gateway)).map_err(|error| unusable(places, error))?;
     let mut question = json!({
         "v": 1, "gateway": places.gateway, "public_key": public.to_string(), "proof": write_proof(&signature),
     });

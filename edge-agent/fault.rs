@@ -59,6 +59,8 @@ fault_codes! {
     LogTwice = "log_twice",
     /// What `check` finds beyond the configuration.
     KeyFileOpen = "key_file_open",
+    /// Other users of the gateway can read the token.
+    TokenOpen = "token_open",
     KeyFileInvalid = "key_file_invalid",
     ReceiptKeysInvalid = "receipt_keys_invalid",
     CertificateInvalid = "certificate_invalid",
@@ -118,7 +120,8 @@ impl FaultCode {
     pub fn warns(self) -> bool {
         matches!(
             self,
-            FaultCode::SpoolMarksDamaged
+            FaultCode::TokenOpen
+                | FaultCode::SpoolMarksDamaged
                 | FaultCode::SpoolSmall
                 | FaultCode::ReportsRefused
                 | FaultCode::ClockUnknown

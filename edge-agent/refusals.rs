@@ -3,11 +3,53 @@
 use std::collections::VecDeque;
 
 use serde::Deserialize;
+use wire::FaultCode;
 
 use crate::spool::ReportKey;
 
 const COUNT_MAX: usize = 100;
 const BYTES_MAX: usize = 256 * 1024;
+
+/// Faults that question who is speaking, and not what is said: register or key have to be mended, and the report is right as it is.
+const DOUBTS: [FaultCode; 6] = [
+    FaultCode::NotAuthorised,
+    FaultCode::UnknownGateway,
+    FaultCode::Kid,
+    FaultCode::Signature,
+    FaultCode::Unsigned,
+    FaultCode::NoPublicKey,
+];
+
+/// What stands in a refusal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub key: Option<ReportKey>,
+    /// The faults that question who is speaking.
+    pub doubts: Vec<FaultCode>,
+}
+
+impl Refusal {
+    pub fn read(faults: &[u8]) -> Refusal {
+        #[derive(Default, Deserialize)]
+        struct Said {
+            boot: Option<String>,
+            seq: Option<u64>,
+            #[serde(default)]
+            faults: Vec<SaidFault>,
+        }
+        #[derive(Deserialize)]
+        struct SaidFault {
+            #[serde(default)]
+            code: String,
+        }
+        let said = serde_json::from_slice::<Said>(faults).unwrap_or_default();
+        let codes = said.faults.iter().filter_map(|fault| FaultCode::read(&fault.code));
+        Refusal {
+            key: said.boot.zip(said.seq).map(|(boot, seq)| ReportKey { boot, seq }),
+            doubts: codes.filter(|code| DOUBTS.contains(code)).collect(),
+        }
+    }
+}
 
 #[derive(Default)]
 pub struct Refusals {
@@ -41,6 +83,11 @@ impl Refusals {
         Some(faults)
     }
 
+    /// Whether something was said about this report and no other.
+    pub fn name(&self, key: &ReportKey) -> bool {
+        self.waiting.iter().any(|faults| Refusal::read(faults).key.as_ref() == Some(key))
+    }
+
     pub fn clear(&mut self) {
         *self = Refusals::default();
     }
@@ -62,6 +109,19 @@ mod tests {
         assert_eq!(refusals.take(&key(1)), Some(br#"{"faults":[1]}"#.to_vec()));
         assert_eq!(refusals.take(&key(1)), None);
         assert!(refusals.take(&key(2)).is_some());
+    }
+
+    #[test]
+    fn a_refusal_says_of_which_report_it_is_and_whether_it_doubts_who_speaks() {
+        let doubted =
+            Refusal::read(br#"{"id":null,"boot":"b7","seq":2,"faults":[{"code":"signature","path":""},{"code":"quality"},{"code":"?"}]}"#);
+        assert_eq!(doubted, Refusal { key: Some(key(2)), doubts: vec![FaultCode::Signature] });
+        assert_eq!(Refusal::read(br#"{"seq":2,"faults":[{"code":"quality"}]}"#), Refusal { key: None, doubts: vec![] });
+        assert_eq!(Refusal::read(b"nonsense"), Refusal { key: None, doubts: vec![] });
+        let mut refusals = Refusals::default();
+        refusals.push(br#"{"boot":"b7","seq":2}"#.to_vec());
+        refusals.push(b"{}".to_vec());
+        assert!(refusals.name(&key(2)) && !refusals.name(&key(1)));
     }
 
     #[test]

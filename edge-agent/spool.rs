@@ -22,7 +22,7 @@ use crate::spool_refused::{REFUSED, keep_refused};
 
 pub use crate::spool_bounds::Bounds as SpoolBounds;
 pub use crate::spool_figures::SpoolFigures;
-pub use crate::spool_inspect::{Inspection, KeptReport, acknowledged, inspect};
+pub use crate::spool_inspect::{Inspection, KeptReport, acknowledged, inspect, waiting};
 pub use crate::spool_ranges::DroppedRange;
 
 const MARKS_EVERY_MS: u64 = 60_000;
@@ -269,6 +269,11 @@ impl Spool {
         }
     }
 
+    /// Where the reports of `boot` below the number `seq` stand, settled or not.
+    pub fn positions_below(&self, boot: &str, seq: u64) -> Vec<Range<u64>> {
+        seq.checked_sub(1).map(|last| self.runs.through(boot, last)).unwrap_or_default()
+    }
+
     /// Where this report stands, if it is not settled.
     pub fn position(&self, key: &ReportKey) -> Option<u64> {
         self.runs.position(key).filter(|position| !self.settled.contains(position))
@@ -344,8 +349,11 @@ impl Spool {
     }
 
     /// A receipt: every report of `boot` up to the number `seq` is accepted, refused or known to be dropped. Says how many were waiting.
-    pub fn settle_through(&mut self, boot: &str, seq: u64) -> io::Result<usize> {
-        let ranges = self.runs.through(boot, seq);
+    /// Those at `but` wait on.
+    pub fn settle_through(&mut self, boot: &str, seq: u64, but: &[Range<u64>]) -> io::Result<usize> {
+        let mut through: RangeSet<u64> = self.runs.through(boot, seq).into_iter().filter(|range| range.start < range.end).collect();
+        but.iter().filter(|range| range.start < range.end).for_each(|range| through.remove(range.clone()));
+        let ranges: Vec<Range<u64>> = through.into_iter().collect();
         self.acknowledge(&ranges).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
     }
 

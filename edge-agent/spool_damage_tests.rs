@@ -80,7 +80,7 @@ fn run(steps: &[Step], bytes_max: u64) -> History {
             }
             Step::SettleThrough(through) => {
                 let name = format!("b{boot}");
-                let settled = spool.settle_through(&name, *through).unwrap();
+                let settled = spool.settle_through(&name, *through, &[]).unwrap();
                 let before = waiting.len();
                 waiting.retain(|_, stored| stored.key.boot != name || stored.key.seq > *through);
                 assert_eq!(before - waiting.len(), settled);
@@ -238,7 +238,7 @@ fn unreadable_reports_between_others_of_their_boot_are_told_by_number() {
     assert_eq!(spool.unreadable_count(), 3);
     assert_eq!(spool.dropped(), [DroppedRange { boot: "b7".into(), first: 4, last: 5 }], "behind the last nothing is known");
     assert_eq!(spool.unsettled(0, 100), [0, 1, 2, 5, 6, 7]);
-    assert_eq!(spool.settle_through("b7", 7).unwrap(), 5);
+    assert_eq!(spool.settle_through("b7", 7, &[]).unwrap(), 5);
     spool.save_marks().unwrap();
     drop(spool);
     assert_eq!(Spool::open(dir.path(), BYTES_MAX).unwrap().unreadable_count(), 0, "they are counted once");
@@ -304,7 +304,7 @@ fn a_spool_of_the_first_format_is_read_and_goes_on() {
     assert_eq!(spool.read(1).unwrap(), Some(expected));
     assert_eq!(spool.dropped(), [DroppedRange { boot: "b6".into(), first: 1, last: 4 }]);
     assert_eq!(spool.append(&ReportKey { boot: "b8".into(), seq: 1 }, b"{}").unwrap(), 3);
-    assert_eq!(spool.settle_through("b7", 2).unwrap(), 1);
+    assert_eq!(spool.settle_through("b7", 2, &[]).unwrap(), 1);
     spool.save_marks().unwrap();
     drop(spool);
     let mut spool = Spool::open(dir.path(), BYTES_MAX).unwrap();

@@ -35,7 +35,7 @@ pub struct Inspection {
     pub marks_damaged: bool,
 }
 
-/// A settled report that is still on disk.
+/// A report on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptReport {
     pub position: u64,
@@ -121,12 +121,21 @@ pub fn inspect(dir: &Path) -> io::Result<Inspection> {
 }
 
 /// Shows every settled report that is still on disk, oldest first: the proof that it was delivered.
-pub fn acknowledged(dir: &Path, mut visit: impl FnMut(KeptReport) -> io::Result<()>) -> io::Result<()> {
+pub fn acknowledged(dir: &Path, visit: impl FnMut(KeptReport) -> io::Result<()>) -> io::Result<()> {
+    each(dir, true, visit)
+}
+
+/// Shows every report that waits for its acknowledgement, oldest first.
+pub fn waiting(dir: &Path, mut visit: impl FnMut(Stored) -> io::Result<()>) -> io::Result<()> {
+    each(dir, false, |report| visit(report.stored))
+}
+
+fn each(dir: &Path, settled: bool, mut visit: impl FnMut(KeptReport) -> io::Result<()>) -> io::Result<()> {
     let view = View::of(dir)?;
     let mut codec = Codec::new()?;
     for (first, end, file) in &view.files {
         scan(file, *first..*end, |_, frame| {
-            if !view.settled.contains(&frame.position) {
+            if view.settled.contains(&frame.position) != settled {
                 return Ok(());
             }
             let (position, spooled_at_ms) = (frame.position, frame.spooled_at_ms);

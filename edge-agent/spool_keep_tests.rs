@@ -85,7 +85,7 @@ fn what_was_acknowledged_stays_as_long_as_configured_also_over_a_restart() {
     let mut spool = opened(dir.path(), bounds(720, 24));
     spool.append_all(&[report(1), report(2)]).unwrap();
     pass(&mut spool, &mut now_ms, 5);
-    spool.settle_through("b7", 2).unwrap();
+    spool.settle_through("b7", 2, &[]).unwrap();
     spool.append_all(&[report(3)]).unwrap();
     spool.save_marks().unwrap();
     drop(spool);
@@ -132,15 +132,17 @@ fn receipts_settle_their_boot_up_to_their_number_and_nothing_else() {
     let of = |boot: &str, seq| (ReportKey { boot: boot.into(), seq }, b"{}".to_vec());
     spool.append_all(&[of("a", 1), of("a", 2), of("a", 3)]).unwrap();
     spool.append_all(&[of("b", 1), of("b", 2)]).unwrap();
-    assert_eq!(spool.settle_through("b", 1).unwrap(), 1);
-    assert_eq!(spool.settle_through("a", 2).unwrap(), 2);
-    assert_eq!(spool.settle_through("a", 2).unwrap(), 0, "a repeated receipt settles nothing");
-    assert_eq!(spool.settle_through("c", 9).unwrap(), 0);
+    assert_eq!(spool.settle_through("b", 1, &[]).unwrap(), 1);
+    assert_eq!(spool.settle_through("a", 2, &[]).unwrap(), 2);
+    assert_eq!(spool.settle_through("a", 2, &[]).unwrap(), 0, "a repeated receipt settles nothing");
+    assert_eq!(spool.settle_through("c", 9, &[]).unwrap(), 0);
     assert_eq!(spool.unsettled(0, 9), [2, 4]);
+    assert_eq!(spool.positions_below("a", 3), std::slice::from_ref(&(0..2)));
+    assert_eq!(spool.settle_through("b", 2, std::slice::from_ref(&(4..5))).unwrap(), 0, "what is excepted waits on");
     drop(spool);
     // The same from a spool that was read from the disk.
     let mut spool = Spool::open(dir.path(), bounds(720, 24)).unwrap();
-    assert_eq!(spool.settle_through("a", u64::MAX).unwrap(), 3);
+    assert_eq!(spool.settle_through("a", u64::MAX, &[]).unwrap(), 3);
     assert_eq!(spool.unsettled(0, 9), [3, 4]);
 }
 
@@ -154,7 +156,7 @@ fn figures_say_what_waits_how_old_it_is_and_how_long_there_is_room() {
         pass(&mut spool, &mut now_ms, 1);
     }
     spool.settle(1).unwrap();
-    spool.settle_through("b7", 3).unwrap();
+    spool.settle_through("b7", 3, &[]).unwrap();
     let figures = spool.figures().unwrap();
     assert_eq!((figures.waiting, figures.kept, figures.acknowledged_today), (7, 3, 3));
     assert_eq!((figures.oldest_at_ms, figures.oldest_age_ms), (Some(BEGAN_MS + 3 * HOUR_MS), Some(7 * HOUR_MS)));

@@ -47,12 +47,21 @@ pub(crate) fn keep_refused(
     };
     let dir = spool_dir.join(REFUSED);
     let path = dir.join(format!("{position:016x}-{}-{}.json", stored.key.boot, stored.key.seq));
-    let mut file = File::create(&path)?;
-    file.write_all(&serde_json::to_vec_pretty(&refused)?)?;
-    file.sync_all()?;
+    let text = serde_json::to_vec_pretty(&refused)?;
+    if let Err(error) = write(&path, &text) {
+        // Half a file says nothing; if it cannot be removed, the next attempt writes over it.
+        let _ = std::fs::remove_file(&path);
+        return Err(error);
+    }
     sync_dir(&dir)?;
     bound(&dir, bytes_max)?;
     Ok(path)
+}
+
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 /// The newest stays, however large it is.
@@ -96,5 +105,24 @@ pub(crate) fn refused_count(spool_dir: &Path) -> io::Result<u64> {
         Ok(entries) => Ok(entries.count() as u64),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::ReportKey;
+
+    #[test]
+    fn on_a_full_disk_no_half_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(REFUSED)).unwrap();
+        let stored = Stored { key: ReportKey { boot: "b7".into(), seq: 1 }, body: b"{}".to_vec() };
+        let path = dir.path().join(REFUSED).join("0000000000000000-b7-1.json");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let kept = keep_refused(dir.path(), 1 << 20, 0, &stored, "why", None);
+        assert_eq!(kept.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(refused_count(dir.path()).unwrap(), 0);
+        assert!(keep_refused(dir.path(), 1 << 20, 0, &stored, "why", None).is_ok());
     }
 }

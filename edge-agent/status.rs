@@ -2,12 +2,15 @@
 
 mod collect;
 pub mod command;
+mod obstacles;
 mod table;
 mod trouble;
 pub(crate) mod words;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+use crate::uplink_state::Obstacles;
 
 pub(crate) use collect::Sources;
 pub use trouble::Trouble;
@@ -64,6 +67,10 @@ pub struct BrokerStatus {
     /// Receipts that the service did not sign for this gateway.
     #[serde(default)]
     pub receipts_ignored_total: u64,
+    #[serde(default)]
+    pub connections_total: u64,
+    #[serde(default)]
+    pub obstacles: Obstacles,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,7 +109,7 @@ pub struct WritingStatus {
     pub entries_dropped_total: u64,
 }
 
-/// What the service says that it counts today.
+/// What the service says that it counts today, of one voucher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     pub voucher: String,

@@ -3,6 +3,8 @@
 //! The client's own queue is never relied on: after any error the connection is thrown away, and a new one sends
 //! everything unsettled again from the spool. A repeated report has no effect on the service.
 
+mod answers;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -21,11 +23,11 @@ use crate::broker::{Broker, Confirm, DeliveryConfig};
 use crate::clock::Clock;
 use crate::config::Gateway;
 use crate::connect::{self, say_goodbye};
-use crate::delivery::{self, Delivery, Effect, Limits};
-use crate::receipt::{Ignored, Receipt, ReceiptKeys};
+use crate::delivery::{self, Delivery, Effect, Limits, Why};
+use crate::receipt::ReceiptKeys;
 use crate::refusals::Refusals;
 use crate::shared::SharedSpool;
-use crate::spool::{ReportKey, Spool};
+use crate::spool::Spool;
 use crate::trouble::{BrokerTrouble, TroubleKind};
 use crate::uplink_state::SharedUplinkState;
 use crate::watchdog::Pulse;
@@ -49,6 +51,8 @@ pub struct Uplink {
     refusals: Refusals,
     backoff: Backoff,
     began: Instant,
+    /// Reports from this position on are of this start.
+    own_from: u64,
     /// Which of the broker's addresses is next, and how many were tried in vain since the last wait.
     address: usize,
     vain_count: usize,
@@ -112,6 +116,7 @@ impl Uplink {
             clock,
             shown,
             began: Instant::now(),
+            own_from: u64::MAX,
             address: 0,
             vain_count: 0,
             was_connected: false,
@@ -120,6 +125,9 @@ impl Uplink {
 
     /// Delivers until `finish` turns true, then what can still be delivered shortly.
     pub async fn run(mut self, mut finish: watch::Receiver<bool>, pulse: Pulse) {
+        if let Ok(next) = self.spool.with(|spool| Ok(spool.next_position())).await {
+            self.own_from = next;
+        }
         loop {
             let began = Instant::now();
             let end = self.connection(&mut finish, &pulse).await;
@@ -143,17 +151,20 @@ impl Uplink {
         }
         let count = self.broker.addresses.len().max(1);
         let broker = self.broker.addresses[self.address].to_string();
-        self.address = (self.address + 1) % count;
-        self.vain_count += 1;
+        let of_the_disk = trouble.kind == TroubleKind::Spool;
+        if !of_the_disk {
+            self.address = (self.address + 1) % count;
+            self.vain_count += 1;
+        }
         // All addresses are tried before a wait; but whoever was connected waits, so that not all gateways turn to the next one at once.
-        let at_once = self.vain_count < count && !self.was_connected;
+        let at_once = self.vain_count < count && !self.was_connected && !of_the_disk;
         let wait = if at_once { Duration::ZERO } else { self.backoff.after_failure(rand::random()) };
         if !at_once {
             self.vain_count = 0;
         }
-        self.was_connected = false;
+        let what = ended(trouble.kind, std::mem::take(&mut self.was_connected));
         let (name, wait_ms) = (trouble.name(), wait.as_millis());
-        tracing::warn!(gateway = self.gateway.id, broker, trouble = name, reason = %trouble, wait_ms, "no connection to the broker; reports wait in the spool");
+        tracing::warn!(gateway = self.gateway.id, broker, trouble = name, reason = %trouble, wait_ms, "{what}");
         self.shown.failed(trouble, self.clock.now());
         wait
     }
@@ -164,6 +175,7 @@ impl Uplink {
 
     /// One connection, from connecting to its end.
     async fn connection(&mut self, finish: &mut watch::Receiver<bool>, pulse: &Pulse) -> End {
+        self.gateway.renew_token();
         let options = match connect::options(&self.broker, &self.broker.addresses[self.address], &self.gateway, &self.gateway.id) {
             Ok(options) => options,
             Err(trouble) => return End::Lost(trouble),
@@ -203,7 +215,10 @@ impl Uplink {
                     event = &mut poll => break event,
                     () = self.spool.filled() => self.spooled().await?,
                     () = tokio::time::sleep_until(wakes_at.unwrap_or_else(Instant::now)), if wakes_at.is_some() => delivery::Event::Tick,
-                    _ = link.tick.tick() => delivery::Event::Tick,
+                    _ = link.tick.tick() => {
+                        self.forget_settled(link).await?;
+                        delivery::Event::Tick
+                    }
                     () = asked(finish), if link.finish_until.is_none() => {
                         link.finish_until = Some(Instant::now() + FINISH_WAIT);
                         self.spooled().await?
@@ -235,6 +250,16 @@ impl Uplink {
         if done || Instant::now() >= until { Err(End::Finished) } else { Ok(()) }
     }
 
+    /// Reports may be dropped while they are held.
+    async fn forget_settled(&mut self, link: &Link) -> Result<(), End> {
+        if !self.delivery.holds_any() {
+            return Ok(());
+        }
+        let oldest = |spool: &mut Spool| Ok(spool.unsettled(0, 1).first().copied().unwrap_or(spool.next_position()));
+        let position = self.spool.with(oldest).await?;
+        self.apply(link, delivery::Event::Oldest { position }).await
+    }
+
     async fn spooled(&self) -> io::Result<delivery::Event<'static>> {
         Ok(delivery::Event::Spooled { next: self.spool.with(|spool| Ok(spool.next_position())).await? })
     }
@@ -252,17 +277,18 @@ impl Uplink {
                 if let Err(trouble) = connect::subscribed(&answer.return_codes) {
                     tracing::warn!(gateway = self.gateway.id, trouble = trouble.name(), reason = %trouble, "not everything that the service says is heard");
                     self.shown.failed(&trouble, self.clock.now());
+                    self.shown.with(|state| state.obstacles.unheard = Some(trouble.detail));
                 }
                 Ok(())
             }
             Event::Incoming(Packet::Publish(publish)) => {
                 let topic = GatewayTopic::ALL.iter().find(|(topic, _)| publish.topic == topic.of(&self.gateway.id).as_bytes());
                 match topic {
-                    Some((GatewayTopic::Refused, _)) => self.refusals.push(publish.payload.to_vec()),
+                    Some((GatewayTopic::Refused, _)) => self.refusal(link, &publish.payload).await?,
                     Some((GatewayTopic::Receipt, _)) => self.receipt(link, &publish.payload).await?,
                     Some((GatewayTopic::Standing, _)) => {
-                        let standing = serde_json::from_slice(&publish.payload).ok();
-                        self.shown.with(|state| state.standing = standing);
+                        let said = serde_json::from_slice(&publish.payload).unwrap_or_default();
+                        self.shown.with(|state| state.stand(said));
                     }
                     _ => {}
                 }
@@ -284,6 +310,7 @@ impl Uplink {
             state.broker = Some(broker);
             state.connected_since = Some(now);
             state.connections_total += 1;
+            (state.obstacles.oversized, state.obstacles.unheard) = (None, None);
         });
         // The broker reads it before any report that follows, so that what is said of a report is heard.
         let mut topics = vec![GatewayTopic::Refused, GatewayTopic::Standing];
@@ -323,12 +350,14 @@ impl Uplink {
                     self.spool.with(move |spool| spool.settle(position)).await?;
                     self.acknowledged(1);
                 }
-                Effect::Refuse(position, reason) => self.refuse(position, reason).await?,
-                Effect::Forbidden(position, reason) => {
-                    if !self.refuse_if_told(position, reason, true).await? {
-                        let untold = delivery::Event::Untold { position, reason, jitter: rand::random() };
-                        effects.extend(self.delivery.apply(untold, self.now_ms()));
+                Effect::Refuse(position, reason) => {
+                    if let Some(held) = self.refuse(position, reason).await {
+                        effects.extend(self.delivery.apply(held, self.now_ms()));
                     }
+                }
+                Effect::Forbidden(position, reason) => {
+                    let follows = self.forbidden(position, reason).await?;
+                    effects.extend(self.delivery.apply(follows, self.now_ms()));
                 }
                 Effect::Pause(position, reason) => {
                     let gateway = &self.gateway.id;
@@ -345,8 +374,23 @@ impl Uplink {
                 }
             }
         }
-        self.shown.with(|state| state.resent_total = self.delivery.resent_total());
+        self.show();
         Ok(())
+    }
+
+    fn show(&self) {
+        let count = |why| self.delivery.held_count(why) as u64;
+        self.shown.with(|state| {
+            state.resent_total = self.delivery.resent_total();
+            let obstacles = &mut state.obstacles;
+            (obstacles.doubted, obstacles.unkept) = (count(Why::Doubted), count(Why::Unkept));
+            if obstacles.doubted == 0 {
+                obstacles.doubts.clear();
+            }
+            if obstacles.unkept == 0 {
+                obstacles.unkept_error = None;
+            }
+        });
     }
 
     fn acknowledged(&mut self, count: u64) {
@@ -387,6 +431,12 @@ impl Uplink {
                         body_bytes_max,
                         "the broker takes no report of this size; it stays in the spool"
                     );
+                    self.shown.with(|state| {
+                        let oversized = state.obstacles.oversized.get_or_insert_default();
+                        oversized.count += 1;
+                        oversized.bytes = oversized.bytes.max(bytes as u64);
+                        oversized.packet_bytes_max = link.packet_bytes_max as u64;
+                    });
                 }
                 None => {}
             }
@@ -395,64 +445,13 @@ impl Uplink {
         }
         Ok(effects)
     }
+}
 
-    /// A refused report moves aside, with what the service said about it.
-    async fn refuse(&mut self, position: u64, reason: &'static str) -> io::Result<()> {
-        self.refuse_if_told(position, reason, false).await.map(drop)
-    }
-
-    /// The same; with `told` only if the service has said something about it. Gives whether the report is settled.
-    async fn refuse_if_told(&mut self, position: u64, reason: &'static str, told: bool) -> io::Result<bool> {
-        let Some(stored) = self.spool.with(move |spool| spool.read(position)).await? else { return Ok(true) };
-        let faults = self.refusals.take(&stored.key);
-        if told && faults.is_none() {
-            return Ok(false);
-        }
-        let path = self.spool.with(move |spool| spool.refuse(position, reason, faults.as_deref())).await?.unwrap_or_default();
-        self.shown.with(|state| state.refused_total += 1);
-        let (gateway, ReportKey { boot, seq }) = (&self.gateway.id, stored.key);
-        tracing::error!(gateway, boot, seq, reason, path = %path.display(), "the service refused a report; it is kept with its faults");
-        Ok(true)
-    }
-
-    async fn receipt(&mut self, link: &Link, jws: &[u8]) -> Result<(), End> {
-        let Some(keys) = &mut self.keys else { return Ok(()) };
-        let mut verified = keys.verify(jws, &self.gateway.id);
-        if let Err(Ignored::Key(_)) = verified {
-            if let Err(error) = keys.refresh() {
-                tracing::warn!(%error, "the keys that sign receipts cannot be read");
-            }
-            verified = keys.verify(jws, &self.gateway.id);
-        }
-        match verified {
-            Ok(receipt) => self.settle_by(link, receipt).await,
-            Err(ignored) => {
-                tracing::warn!(gateway = self.gateway.id, why = %ignored, "a receipt is ignored");
-                self.shown.with(|state| state.receipts_ignored_total += 1);
-                Ok(())
-            }
-        }
-    }
-
-    async fn settle_by(&mut self, link: &Link, receipt: Receipt) -> Result<(), End> {
-        for seq in receipt.refused {
-            let key = ReportKey { boot: receipt.boot.clone(), seq };
-            if let Some(position) = self.spool.with(move |spool| Ok(spool.position(&key))).await? {
-                self.refuse(position, "refused in a receipt").await?;
-            }
-        }
-        let known = self.delivery.unsettled();
-        let (boot, through) = (receipt.boot, receipt.through);
-        let settle = move |spool: &mut Spool| {
-            let count = spool.settle_through(&boot, through)?;
-            let settled = known.into_iter().filter(|position| spool.unsettled(*position, 1).first() != Some(position)).collect::<Vec<_>>();
-            Ok((count, settled))
-        };
-        let (count, settled) = self.spool.with(settle).await?;
-        if count > 0 {
-            self.acknowledged(count as u64);
-        }
-        self.apply(link, delivery::Event::Receipted { settled: &settled }).await
+fn ended(kind: TroubleKind, was_connected: bool) -> &'static str {
+    match (kind, was_connected) {
+        (TroubleKind::Spool, _) => "the spool fails; delivery begins anew",
+        (_, true) => "the connection to the broker has ended; reports wait in the spool",
+        (_, false) => "no connection to the broker; reports wait in the spool",
     }
 }
 

@@ -28,7 +28,7 @@ const VARIABLES: &str = "/etc/default/shangyun-edge";
 /// The user that the package makes.
 const USER: &str = "shangyun-edge";
 
-pub(super) fn look(config: &Config, deep: bool, found: &mut Findings) {
+pub(super) fn look(config: &Config, path: &Path, deep: bool, found: &mut Findings) {
     if config.devices.is_empty() && !found.fault_at("device") {
         found.add(
             FaultCode::DevicesMissing,
@@ -38,6 +38,7 @@ pub(super) fn look(config: &Config, deep: bool, found: &mut Findings) {
         );
     }
     credentials(config, found);
+    token_open(config, path, found);
     key(config, found);
     receipt_keys(config, found);
     spool::look(config, found);
@@ -100,6 +101,37 @@ fn credentials(config: &Config, found: &mut Findings) {
             "is empty; write the register's token (shangyun-edge enrol fetches one)",
         );
     }
+}
+
+/// Whoever has the token can speak as this gateway, where reports need not be signed.
+fn token_open(config: &Config, config_path: &Path, found: &mut Findings) {
+    let open = |path: &Path| fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0);
+    if let Some(path) = config.gateway.token_file.as_deref().filter(|path| open(path)) {
+        let shown = path.display();
+        found.add(
+            FaultCode::TokenOpen,
+            "gateway.token_file",
+            format!("其他用户能读取令牌文件 {shown}；请 chmod 600，若已被他人读过请重新登记"),
+            format!("other users can read the token in {shown}; chmod 600, and enrol anew if others had access"),
+        );
+    }
+    if token_within(config_path) && open(config_path) {
+        let shown = config_path.display();
+        found.add(
+            FaultCode::TokenOpen,
+            "gateway.token",
+            format!("其他用户能读取配置文件 {shown} 中的令牌；请 chmod 640，或改用 token_file，若已被他人读过请重新登记"),
+            format!("other users can read the token in {shown}; chmod 640 or use token_file, and enrol anew if others had access"),
+        );
+    }
+}
+
+/// The token may also come from the environment.
+fn token_within(config_path: &Path) -> bool {
+    let text = fs::read_to_string(config_path).unwrap_or_default();
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let token = table.get("gateway").and_then(|gateway| gateway.get("token")).and_then(toml::Value::as_str);
+    token.is_some_and(|token| !token.is_empty() && token != PLACEHOLDER)
 }
 
 fn key(config: &Config, found: &mut Findings) {

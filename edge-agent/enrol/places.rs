@@ -16,6 +16,8 @@ pub(super) struct Places {
     pub token: Option<Place>,
     pub pseudonym_key: Place,
     pub receipt_keys: Place,
+    /// The spool's directory.
+    pub spool: Option<PathBuf>,
 }
 
 /// A file, and the key of the configuration that says so.
@@ -52,6 +54,7 @@ impl Places {
             token: (!own_token || !token_file.missing).then_some(token_file),
             pseudonym_key: keys.place("usage", "pseudonym_key_file", "pseudonym.key")?,
             receipt_keys: keys.place("delivery", "receipt_keys_file", "receipt-keys.json")?,
+            spool: keys.text("spool", "dir")?.map(PathBuf::from),
         })
     }
 
@@ -124,10 +127,11 @@ mod tests {
 
     #[test]
     fn what_the_configuration_or_the_environment_names_is_taken() {
-        let text = "[gateway]\nid = \"gw-1\"\nkey_file = \"/k\"\ntoken_file = \"/t\"\n[usage]\npseudonym_key_file = \"/p\"\n[delivery]\nreceipt_keys_file = \"/r\"\n";
+        let text = "[gateway]\nid = \"gw-1\"\nkey_file = \"/k\"\ntoken_file = \"/t\"\n[usage]\npseudonym_key_file = \"/p\"\n[delivery]\nreceipt_keys_file = \"/r\"\n[spool]\ndir = \"/s\"\n";
         let places = of(text).unwrap();
         let all = [&places.key, places.token.as_ref().unwrap(), &places.pseudonym_key, &places.receipt_keys];
         assert_eq!((all.map(path), places.lines_missing().len()), (["/k", "/t", "/p", "/r"], 0));
+        assert_eq!(places.spool, Some(PathBuf::from("/s")));
         let table = parse(text, [("SHANGYUN__GATEWAY__ID".to_string(), "gw-2".to_string())]).unwrap();
         assert_eq!(Places::of(Path::new("x.toml"), &table).unwrap().gateway, "gw-2");
     }

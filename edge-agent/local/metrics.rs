@@ -122,7 +122,16 @@ fn broker(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {
         "shangyun_edge_ignored_receipts_total",
         "Receipts that the service did not sign for this gateway.",
         broker.receipts_ignored_total,
-    )
+    )?;
+    figures.total("shangyun_edge_broker_connections_total", "Connections to the broker.", broker.connections_total)?;
+    let obstacles = &broker.obstacles;
+    let held = [
+        ("doubted", obstacles.doubted),
+        ("unkept", obstacles.unkept),
+        ("oversized", obstacles.oversized.map_or(0, |oversized| oversized.count)),
+    ];
+    let help = "Reports that wait though there is a connection: the service doubts who speaks, or they are refused and the disk does not take them, or they are larger than the broker takes.";
+    figures.counts("shangyun_edge_held_reports", help, "reason", held)
 }
 
 fn spool(status: &Status, figures: &Figures) -> Result<(), prometheus::Error> {

@@ -53,7 +53,7 @@ impl Sources {
             at: self.clock.now(),
             started_at: self.started_at,
             clock_synchronised: self.clock.synchronised(),
-            standing: uplink.standing.as_ref().map(standing).unwrap_or_default(),
+            standing: standings(&uplink.standing),
             broker: broker_status(uplink),
             spool,
             writing: writing_status(self.writing.read()),
@@ -108,16 +108,16 @@ fn broker_status(uplink: UplinkState) -> BrokerStatus {
         refused_total: uplink.refused_total,
         resent_total: uplink.resent_total,
         receipts_ignored_total: uplink.receipts_ignored_total,
+        connections_total: uplink.connections_total,
+        obstacles: uplink.obstacles,
     }
 }
 
-/// The service says one voucher at a time; a list is understood too. What is no standing is left out.
-fn standing(said: &Value) -> Vec<Standing> {
-    let one = |value: &Value| serde_json::from_value(value.clone()).ok();
-    match said {
-        Value::Array(list) => list.iter().filter_map(one).collect(),
-        value => one(value).into_iter().collect(),
-    }
+/// By voucher. What is no standing is left out.
+fn standings(said: &[Value]) -> Vec<Standing> {
+    let mut standings: Vec<Standing> = said.iter().filter_map(|said| serde_json::from_value(said.clone()).ok()).collect();
+    standings.sort_by(|a, b| a.voucher.cmp(&b.voucher));
+    standings
 }
 
 fn device_status((name, device): (String, DeviceState)) -> DeviceStatus {
@@ -160,10 +160,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_standing_or_a_list_is_understood_and_nonsense_left_out() {
-        let one = json!({"voucher": "V-1", "required": 67, "connected": 41, "as_of": "2019-11-05T08:00:00+08:00", "more": 1});
-        assert_eq!(standing(&one)[0].connected, 41);
-        assert_eq!(standing(&json!([one, {"voucher": "V-2", "required": 3, "connected": 0}, {"voucher": 7}])).len(), 2);
-        assert_eq!(standing(&json!("x")), []);
+    fn standings_are_shown_by_voucher_and_nonsense_left_out() {
+        let said = [
+            json!({"voucher": "V-2", "required": 3, "connected": 0}),
+            json!({"voucher": "V-1", "required": 67, "connected": 41, "as_of": "2019-11-05T08:00:00+08:00", "more": 1}),
+            json!({"voucher": "V-3", "required": "x"}),
+        ];
+        let shown = standings(&said);
+        assert_eq!(shown.iter().map(|standing| (&*standing.voucher, standing.connected)).collect::<Vec<_>>(), [("V-1", 41), ("V-2", 0)]);
     }
 }

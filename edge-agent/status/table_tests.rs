@@ -2,6 +2,7 @@ use chrono::{DateTime, Utc};
 
 use super::*;
 use crate::status::{BrokerState, BrokerStatus, LastError, MissingPoint, SpoolStatus, Standing, UsageStatus, WritingStatus};
+use crate::uplink_state::Obstacles;
 
 /// A gateway of which nothing can be complained.
 pub(crate) fn well() -> Status {
@@ -42,6 +43,8 @@ pub(crate) fn well() -> Status {
             refused_total: 0,
             resent_total: 0,
             receipts_ignored_total: 0,
+            connections_total: 1,
+            obstacles: Obstacles::default(),
         },
         spool: Some(SpoolStatus {
             waiting: 0,

@@ -3,7 +3,7 @@
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
-use crate::status::{BrokerState, DeviceStatus, Status, words};
+use crate::status::{BrokerState, DeviceStatus, Status, obstacles, words};
 
 /// Less than this is no night without a technician.
 const HOURS_LEFT_MIN: f64 = 12.0;
@@ -23,7 +23,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    fn new(code: &str, place: &str, zh: impl Into<String>, en: impl Into<String>) -> Trouble {
+    pub(super) fn new(code: &str, place: &str, zh: impl Into<String>, en: impl Into<String>) -> Trouble {
         Trouble { code: code.into(), place: place.into(), zh: zh.into(), en: en.into() }
     }
 }
@@ -32,6 +32,7 @@ impl Trouble {
 pub(super) fn troubles(status: &Status) -> Vec<Trouble> {
     let mut out = Vec::new();
     broker(status, &mut out);
+    obstacles::troubles(status, &mut out);
     spool(status, &mut out);
     writing(status, &mut out);
     usage(status, &mut out);
@@ -102,10 +103,11 @@ fn broker(status: &Status, out: &mut Vec<Trouble>) {
             format!("not connected; reports wait on this gateway and follow later. {en}"),
         ));
     }
-    let since = broker.last_acknowledged_at.max(broker.connected_since);
-    let waits = status.spool.as_ref().is_some_and(|spool| spool.waiting > 0);
+    // Reports may be hours apart: what has just been spooled has not waited.
+    let oldest_at = status.spool.as_ref().filter(|spool| spool.waiting > 0).and_then(|spool| spool.oldest_at);
+    let since = broker.last_acknowledged_at.max(broker.connected_since).max(oldest_at);
     let long = since.is_some_and(|since| status.at - since >= Duration::minutes(UNACKNOWLEDGED_MIN));
-    if broker.state != BrokerState::Offline && waits && long {
+    if broker.state != BrokerState::Offline && oldest_at.is_some() && long && broker.obstacles.doubted == 0 {
         out.push(Trouble::new(
             "reports_unacknowledged",
             place,

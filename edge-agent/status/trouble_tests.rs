@@ -17,15 +17,17 @@ fn nothing_is_wrong_where_all_is_well() {
     assert_eq!(codes(|status| status.broker.state = BrokerState::Backlog), [""; 0]);
     assert_eq!(codes(|status| status.clock_synchronised = None), [""; 0]);
     assert_eq!(spool(|spool| spool.hours_left = None), [""; 0]);
-    let silent = |waiting: u64| {
+    let silent = |waiting: u64, oldest_min: i64| {
         codes(|status| {
             let long_ago = status.at - Duration::minutes(UNACKNOWLEDGED_MIN);
             (status.broker.connected_since, status.broker.last_acknowledged_at) = (Some(long_ago), Some(long_ago));
-            status.spool.as_mut().unwrap().waiting = waiting;
+            let spool = status.spool.as_mut().unwrap();
+            (spool.waiting, spool.oldest_at) = (waiting, Some(status.at - Duration::minutes(oldest_min)));
         })
     };
-    assert_eq!(silent(0), [""; 0], "nothing waits");
-    assert_eq!(silent(1), ["reports_unacknowledged"]);
+    assert_eq!(silent(0, UNACKNOWLEDGED_MIN), [""; 0], "nothing waits");
+    assert_eq!(silent(1, UNACKNOWLEDGED_MIN - 1), [""; 0], "the one that waits is new: the last came an hour ago");
+    assert_eq!(silent(1, UNACKNOWLEDGED_MIN), ["reports_unacknowledged"]);
 }
 
 #[test]

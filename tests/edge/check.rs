@@ -148,6 +148,13 @@ fn faults_of_the_gateway_itself() {
     let mut cases = Cases::new();
     let mode = |gateway: &Gateway, name: &str, mode| fs::set_permissions(gateway.file(name), fs::Permissions::from_mode(mode)).unwrap();
     case(&mut cases, "key_file_open", move |gateway| mode(gateway, "gateway.key", 0o644));
+    case(&mut cases, "token_open", move |gateway| mode(gateway, "token", 0o604));
+    case(&mut cases, "token_open", move |gateway| {
+        let file = format!("token_file = \"{}\"", gateway.file("token").display());
+        gateway.replace(&file, "token = \"secret\"");
+        fs::write(gateway.file("config.toml"), "").unwrap();
+        mode(gateway, "config.toml", 0o644);
+    });
     case(&mut cases, "key_file_invalid", |gateway| fs::write(gateway.file("gateway.key"), "garbage").unwrap());
     case(&mut cases, "file_unreadable", |gateway| fs::remove_file(gateway.file("gateway.key")).unwrap());
     case(&mut cases, "receipt_keys_invalid", |gateway| fs::write(gateway.file("keys.json"), "{}").unwrap());

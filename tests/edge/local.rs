@@ -151,6 +151,8 @@ fn the_page_the_data_the_metrics_and_the_command_show_the_same_gateway() {
         "shangyun_edge_quality_devices{quality=\"N\"} 1",
         "shangyun_edge_failing_devices 0",
         "shangyun_edge_spool_waiting_reports ",
+        "shangyun_edge_broker_connections_total 1",
+        "shangyun_edge_held_reports{reason=\"doubted\"} 0",
     ] {
         assert!(metrics.contains(expected), "{expected} in {metrics}");
     }

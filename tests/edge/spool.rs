@@ -63,7 +63,7 @@ fn a_full_disk_takes_nothing_by_halves_and_what_is_only_kept_gives_way_to_what_w
     spool.tick(1_700_000_000_000).unwrap();
     assert_holds(&mut spool, 0..taken);
 
-    assert_eq!(spool.settle_through("b7", 40).unwrap(), 40);
+    assert_eq!(spool.settle_through("b7", 40, &[]).unwrap(), 40);
     assert_eq!(spool.append_all(&batch(taken + 1)).unwrap(), taken..taken + 3);
     assert_holds(&mut spool, 40..taken + 3);
     assert!(spool.dropped().is_empty());

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use certificates::{Authority, Identity, Wanted};
 use support::mosquitto::{Mosquitto, free_port};
-use support::{AGENT, Kept, wait_for};
+use support::{AGENT, Agent, Kept, wait_for};
 
 fn tls_lines(server: &Identity) -> String {
     format!("certfile {}\nkeyfile {}\n", server.cert.display(), server.key.display())
@@ -48,7 +48,7 @@ fn config(dir: &Path, broker: &str) -> String {
 fn trouble(text: &str) -> Result<(), &'static str> {
     let config = edge::Config::read(text, []).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(edge::try_broker(&config.broker, &config.gateway)).map_err(|trouble| trouble.name())
+    runtime.block_on(edge::try_address(&config.broker, &config.broker.addresses[0], &config.gateway)).map_err(|trouble| trouble.name())
 }
 
 #[test]
@@ -97,6 +97,25 @@ fn what_keeps_a_gateway_from_its_broker_is_told_by_name() {
     ] {
         assert_eq!(trouble(&text), expected, "{case}");
     }
+}
+
+#[test]
+fn a_token_that_is_renewed_in_its_file_is_used_without_a_restart() {
+    let broker = Mosquitto::plain();
+    let token = broker.file("token");
+    std::fs::write(&token, "guess\n").unwrap();
+    let text = config(broker.dir.path(), &format!("url = \"mqtt://127.0.0.1:{}\"", broker.port));
+    let text = text.replace("token = \"secret\"", &format!("token_file = \"{}\"", token.display()));
+    let subscriber = broker.subscribe("shangyun/v1/gw-1/report");
+    let mut agent = Agent::start(broker.dir.path(), &text);
+    wait_for("a refusal", || (agent.said("broker_not_admitted") > 0).then_some(()));
+    // In between there may be none.
+    std::fs::remove_file(&token).unwrap();
+    wait_for("a word about it", || (agent.said("the token's file cannot be read") > 0).then_some(()));
+    std::fs::write(&token, "secret\n").unwrap();
+    let boot = subscriber.boot();
+    subscriber.until_number(&boot, 1);
+    agent.terminate();
 }
 
 /// The numbers of the reports in what a subscriber wrote, one boot's.

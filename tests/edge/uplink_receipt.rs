@@ -76,6 +76,13 @@ impl Stand {
         wait_for(ignored, || (agent.said(ignored) > before).then_some(()));
     }
 
+    /// A refusal on the gateway's topic, as the service tells it.
+    fn say_refused(&self, boot: &str, seq: u64, code: &str) {
+        let faults = json!([{"code": code, "path": "", "rule": "", "detail": ""}]);
+        let said = json!({"id": null, "boot": boot, "seq": seq, "faults": faults, "faults_omitted": 0});
+        self.broker.publish("shangyun/v1/gw-1/refused", &said.to_string());
+    }
+
     fn times(&self, boot: &str, seq: u64) -> usize {
         self.subscriber.numbers(boot).iter().filter(|number| **number == seq).count()
     }
@@ -200,4 +207,59 @@ fn an_agent_killed_between_acknowledgement_and_receipt_sends_again_and_the_recei
     assert_eq!(stand.unsettled(&boot), [0; 0]);
     assert_eq!(stand.unsettled(&later).first(), Some(&2));
     assert_eq!(gaps(&stand.subscriber.numbers(&later)), [0; 0]);
+}
+
+#[test]
+fn what_the_service_doubts_waits_though_a_receipt_lists_it_among_the_refused_and_is_settled_once_it_is_accepted() {
+    let stand = Stand::new();
+    let mut agent = stand.agent(3600);
+    let boot = stand.subscriber.boot();
+    stand.subscriber.until_number(&boot, 5);
+    stand.say_refused(&boot, 2, "signature");
+    stand.say_receipt(&boot, 3, &[2]);
+    stand.until_heard(&agent);
+    assert_eq!(agent.said("refuses a report for who speaks"), 1);
+    wait_for("another attempt", || (stand.times(&boot, 2) >= 2).then_some(()));
+    assert!(stand.refused().is_empty(), "{:?}", stand.refused());
+    stand.say_receipt(&boot, 3, &[]);
+    stand.until_heard(&agent);
+    agent.terminate();
+    assert_eq!(stand.unsettled(&boot).first(), Some(&4));
+}
+
+#[test]
+fn a_report_of_before_a_restart_moves_aside_only_when_it_is_told_anew_that_not_who_speaks_is_at_fault() {
+    let stand = Stand::new();
+    let mut agent = stand.agent(1);
+    let boot = stand.subscriber.boot();
+    stand.subscriber.until_number(&boot, 3);
+    agent.kill();
+    let mut agent = stand.agent(1);
+    wait_for("all again", || (1..=3).all(|seq| stand.times(&boot, seq) >= 2).then_some(()));
+    stand.say_receipt(&boot, 1_000, &[1, 2]);
+    stand.until_heard(&agent);
+    assert!(stand.refused().is_empty(), "{:?}", stand.refused());
+    stand.until_sent_again(&boot, 1);
+    stand.say_refused(&boot, 1, "unsigned");
+    stand.say_refused(&boot, 2, "quality");
+    stand.say_receipt(&boot, 1_000, &[1, 2]);
+    stand.until_heard(&agent);
+    agent.terminate();
+    assert_eq!(stand.unsettled(&boot), [1]);
+    let [aside] = &stand.refused()[..] else { panic!("{:?}", stand.refused()) };
+    let aside: Value = serde_json::from_slice(&std::fs::read(aside).unwrap()).unwrap();
+    assert_eq!((&aside["report"]["seq"], &aside["faults"]["faults"][0]["code"]), (&json!(2), &json!("quality")));
+}
+
+#[test]
+fn a_receipt_whose_list_of_refused_numbers_is_full_settles_nothing_below_it() {
+    let stand = Stand::new();
+    let mut agent = stand.agent(1);
+    let boot = stand.subscriber.boot();
+    stand.subscriber.until_number(&boot, 3);
+    let full: Vec<u64> = (100_001..=101_000).rev().collect();
+    stand.say_receipt(&boot, 200_000, &full);
+    stand.until_heard(&agent);
+    agent.terminate();
+    assert_eq!(stand.unsettled(&boot).first(), Some(&1));
 }

@@ -64,6 +64,7 @@ impl Factory {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("token"), "secret\n").unwrap();
+        fs::set_permissions(at("token"), fs::Permissions::from_mode(0o600)).unwrap();
         let key = FileKey::create(&at("gateway.key"), "gw-1").unwrap();
         let x = URL_SAFE_NO_PAD.encode(key.public_key());
         fs::write(at("keys.json"), format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"{x}"}}]}}"#)).unwrap();
@@ -227,7 +228,11 @@ impl Gateway {
 
     pub fn command(&self) -> Command {
         let config = self.file("config.toml");
+        let made = !config.exists();
         fs::write(&config, &self.config).unwrap();
+        if made {
+            fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+        }
         let mut command = Command::new(AGENT);
         let path = format!("{}:{}", self.file("bin").display(), std::env::var("PATH").unwrap());
         command.args(["check", "--deep", "--config"]).arg(config).env("PATH", path);
