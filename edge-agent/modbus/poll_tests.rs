@@ -260,3 +260,39 @@ async fn registers_that_hold_no_number_are_named_and_the_other_readings_are_repo
     assert_eq!((state.failing, &state.missing_points), (false, &vec![missing]));
     assert_eq!(state.last_error_at, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_point_stands_in_the_log_once_with_its_place_and_cause() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let written = log.clone();
+    let writer = move || Written(written.clone());
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish());
+    let mut entries = start(serve(Machines::default()).await, &[5]);
+    let begun = Instant::now();
+    let lines = || {
+        let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains("a point gives no reading")).map(str::to_string).collect::<Vec<_>>()
+    };
+    for _ in 0..20 {
+        next_of(&mut entries, "SN-5", |_| true).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    let said = lines();
+    assert_eq!(said.len(), 1, "{said:?}");
+    for expected in ["device=\"SN-5\"", "point=\"kw\"", "table=\"holding\"", "address=0", "the registers hold no f32"] {
+        assert!(said[0].contains(expected), "{expected} in {said:?}");
+    }
+}
+
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
