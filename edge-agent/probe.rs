@@ -10,6 +10,7 @@ mod encoding;
 mod expected;
 mod find;
 mod joint;
+mod movement;
 mod paste;
 mod reader;
 mod region;
@@ -17,10 +18,12 @@ mod scan;
 mod score;
 mod show;
 mod structure;
+mod style;
 mod survey;
 mod units;
 
 use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -82,7 +85,15 @@ pub struct ProbeArgs {
     stop_bits: u8,
     /// For tls:// addresses: the CA that has issued the device's certificate
     #[arg(long, value_name = "FILE")]
-    ca_file: Option<std::path::PathBuf>,
+    ca_file: Option<PathBuf>,
+    /// For a tls:// device that asks who we are: our certificate and its key
+    #[arg(long, value_name = "FILE", requires = "client_key_file")]
+    client_cert_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "client_cert_file")]
+    client_key_file: Option<PathBuf>,
+    /// The name in the tls:// device's certificate, where that is not the address
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
 }
 
 /// What of the command line is wrong, in Chinese and English.
@@ -185,6 +196,9 @@ fn plan(args: &ProbeArgs) -> Result<Plan, WrongUse> {
             parity,
             stop_bits: args.stop_bits,
             ca_file: args.ca_file.clone(),
+            client_cert_file: args.client_cert_file.clone(),
+            client_key_file: args.client_key_file.clone(),
+            server_name: args.server_name.clone(),
             ..BusSettings::default()
         },
         manners: Manners {

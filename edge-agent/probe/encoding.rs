@@ -45,24 +45,9 @@ pub(super) fn power_prior(value_type: ValueType, power: i32, expected: &Expected
     }
 }
 
-/// How much more usual than otherwise it is that a value is kept in several registers although one would do: hours, pieces and energy
-/// are counted beyond what one register holds.
-pub(super) fn counter_bonus(expected: &Expected) -> f64 {
-    match (expected.value.abs(), expected.decimals) {
-        (3000.0.., 0) => 3.0,
-        (1000.0.., _) => 0.8,
-        _ => 0.0,
-    }
-}
-
 impl Encoding {
     pub(super) fn multiword(&self) -> bool {
         self.value_type.quantity() > 1
-    }
-
-    /// A whole number of several registers.
-    pub(super) fn counts(&self) -> bool {
-        self.multiword() && !floating(self.value_type)
     }
 
     /// Binary whole numbers, decimal ones, and floats by their length: those that may read the same registers alike.

@@ -27,6 +27,11 @@ impl Expected {
         10_f64.powi(-i32::from(self.decimals))
     }
 
+    /// Probably of the same kind, such as three voltages.
+    pub(super) fn is_like(&self, other: &Expected) -> bool {
+        self.decimals == other.decimals && (0.85..1.18).contains(&(self.value / other.value))
+    }
+
     /// Significant digits: how much the value tells.
     pub(super) fn digits(&self) -> usize {
         let shown = format!("{:.*}", usize::from(self.decimals), self.value.abs()).replace('.', "");

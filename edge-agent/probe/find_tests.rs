@@ -82,3 +82,16 @@ fn the_search_ends_when_all_is_found_near_each_other_and_not_for_one_value() {
     assert!(!settled(&found(&["230.1"], &regions)));
     assert!(!settled(&found(&["230.1", "777.7"], &regions)));
 }
+
+#[test]
+fn alike_values_are_taken_in_the_order_in_which_they_were_given() {
+    let found = found(&["41.8", "41.8", "63.2"], &[region(100, vec![418, 418, 632])]);
+    assert_eq!(best(&found).iter().map(|best| best.0).collect::<Vec<u16>>(), [100, 101, 102]);
+}
+
+#[test]
+fn one_count_among_single_registers_takes_the_empty_one_beside_it() {
+    let found = found(&["0.743", "96.3", "10259"], &[region(1000, vec![743, 963, 10_259, 0, 14_158, 13_956, 13_744])]);
+    let kinds: Vec<(u16, ValueType)> = best(&found).iter().map(|best| (best.0, best.1)).collect();
+    assert_eq!(kinds, [(1000, ValueType::U16), (1001, ValueType::U16), (1002, ValueType::U32)]);
+}

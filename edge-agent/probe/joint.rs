@@ -7,9 +7,13 @@ use super::structure::{Held, Structure};
 /// So many partial explanations are followed at once.
 const BEAM: usize = 400;
 /// And so many whole ones are judged by the tables as a whole.
-const JUDGED_TOGETHER: usize = 120;
+const JUDGED_TOGETHER: usize = 400;
 /// So much of a place's improbability remains where a value like it was placed before.
 const SAID_BY_OTHERS: f64 = 0.3;
+/// A display is read from its top, and a machine keeps its values in the same order, mostly.
+const IN_TURN: f64 = 1.3;
+/// Values that look alike on the display, such as three voltages, and are kept in different ways.
+const DIFFERS: f64 = -2.5;
 /// An expected value that stands nowhere costs nothing and gives nothing; a candidate must be better than chance by so much.
 pub(super) const PLAUSIBLE: f64 = 2.0;
 
@@ -100,6 +104,7 @@ fn together(expected: &[Expected], index: usize, candidate: &Candidate, before: 
         return Some(0.0);
     }
     let mut score = f64::NEG_INFINITY;
+    let (mut differing, mut in_turn) = (0.0, 0.0);
     for (other_index, other) in before {
         let same_table = same_table(other, candidate);
         let gap = if begin(other) < begin(candidate) {
@@ -112,24 +117,26 @@ fn together(expected: &[Expected], index: usize, candidate: &Candidate, before: 
         }
         let near = if same_table { 3.0 - 0.8 * f64::from(gap.min(5000) + 1).ln() } else { -6.0 };
         let (one, two) = (&candidate.encoding, &other.encoding);
-        let style = match (one.value_type == two.value_type, one.value_type.quantity() == two.value_type.quantity()) {
-            (true, _) => 0.0,
-            (false, true) => -0.6,
-            (false, false) => -0.3,
-        };
         // One order of bytes holds for the whole machine.
         let order = match (one.multiword() && two.multiword(), one.word_order == two.word_order) {
             (true, false) => -6.0,
             (false, _) if one.multiword() == two.multiword() && one.bytes_usual() != two.bytes_usual() => -5.0,
             _ => 0.0,
         };
+        let follows = (index > *other_index) == (begin(candidate) > begin(other));
+        if same_table && follows {
+            in_turn += IN_TURN / (expected.len() - 1) as f64;
+        }
+        if expected[index].is_like(&expected[*other_index]) && one != two {
+            differing += DIFFERS;
+        }
         let alike = expected[index].decimals == expected[*other_index].decimals && one.value_type == two.value_type;
         let scale = match (alike, one.scale.total_cmp(&two.scale).is_eq() && one.offset.total_cmp(&two.offset).is_eq()) {
             (true, true) => -0.8 * candidate.evidence.scale.max(-2.0),
             (true, false) => -0.7,
             _ => 0.0,
         };
-        score = score.max(near + style + order + scale);
+        score = score.max(near + order + scale);
     }
-    Some(score)
+    Some(score + differing + in_turn)
 }

@@ -1,6 +1,7 @@
 //! What to paste into the configuration.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use toml::Value;
 
@@ -29,26 +30,40 @@ pub(super) fn toml(address: &Address, settings: &BusSettings, found: &[Found], r
             point(&mut out, &found.expected.name, candidate);
         }
     }
-    if *settings != BusSettings::default() && !best.is_empty() {
+    if !best.is_empty() {
         bus(&mut out, address, settings);
     }
     out
 }
 
+/// What the connection needs beyond its address.
 fn bus(out: &mut String, address: &Address, settings: &BusSettings) {
-    let head = format!("\n[[bus]]\naddress = {}", quoted(&address.to_string()));
-    match (address, &settings.ca_file) {
-        (Address::Rtu { .. }, _) => {
+    let mut lines: Vec<String> = Vec::new();
+    match address {
+        Address::Rtu { .. } if *settings != BusSettings::default() => {
             let parity = Parity::ALL.iter().find(|(parity, _)| *parity == settings.parity).map_or("none", |(_, name)| name);
-            let (baud, stop_bits) = (settings.baud, settings.stop_bits);
-            let _ = writeln!(out, "{head}\nbaud = {baud}\nparity = {}\nstop_bits = {stop_bits}", quoted(parity));
+            lines.extend([
+                format!("baud = {}", settings.baud),
+                format!("parity = {}", quoted(parity)),
+                format!("stop_bits = {}", settings.stop_bits),
+            ]);
         }
-        (Address::Tls { .. }, Some(ca_file)) => {
+        Address::Tls { .. } => {
             // The agent works in another directory than whoever probes.
-            let ca_file = std::path::absolute(ca_file).unwrap_or_else(|_| ca_file.clone());
-            let _ = writeln!(out, "{head}\nca_file = {}", quoted(&ca_file.display().to_string()));
+            let file = |key: &str, path: &Option<PathBuf>| {
+                let path = path.as_ref()?;
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                Some(format!("{key} = {}", quoted(&path.display().to_string())))
+            };
+            lines.extend(file("ca_file", &settings.ca_file));
+            lines.extend(file("client_cert_file", &settings.client_cert_file));
+            lines.extend(file("client_key_file", &settings.client_key_file));
+            lines.extend(settings.server_name.as_ref().map(|name| format!("server_name = {}", quoted(name))));
         }
         _ => {}
+    }
+    if !lines.is_empty() {
+        let _ = writeln!(out, "\n[[bus]]\naddress = {}\n{}", quoted(&address.to_string()), lines.join("\n"));
     }
 }
 

@@ -8,6 +8,7 @@ use super::encoding::{self, Encoding, OFFSETS, POWERS, raw};
 use super::expected::Expected;
 use super::region::Region;
 use super::structure::{Held, Structure};
+use super::style::{self, Fit};
 use crate::point::{Table, ValueType, WordOrder};
 
 /// A place and a way to read it that give the expected value, or nearly.
@@ -81,9 +82,8 @@ pub(super) fn candidates(expected: &Expected, tolerance: f64, tables: &[(Vec<&Re
                         if words.iter().all(|word| *word == 0) {
                             continue;
                         }
-                        let held = Held { region: number, index, cell, order };
+                        let held = Held { region: number, index, cell, order, fit: Fit::default() };
                         let word_order = cell.order(order);
-                        let structure = structure.probability(held).ln();
                         let place = Place { region, held, word_order, structure, usual: cell.probability(order, words).ln() };
                         let top_bit = word_order.join(words) >> (16 * words.len() - 1) & 1 == 1;
                         if let Some(signed) = signed.filter(|_| top_bit) {
@@ -104,7 +104,7 @@ struct Place<'a> {
     region: &'a Region,
     held: Held,
     word_order: WordOrder,
-    structure: f64,
+    structure: &'a Structure,
     /// How probable its registers are as any value of the kind.
     usual: f64,
 }
@@ -122,7 +122,9 @@ impl Place<'_> {
                     continue;
                 }
                 let encoding = Encoding { value_type, word_order: self.word_order, scale, offset };
-                let (later, moved) = later(expected, tolerance, &encoding, value, self.region.later_words(range.clone()));
+                let held = Held { fit: style::fit(self.held.cell, expected, number), ..self.held };
+                let looks: Vec<Option<f64>> = self.region.later_words(range.clone()).map(|words| encoding.value(&words)).collect();
+                let (later, moved) = later(expected, tolerance, value, &looks);
                 out.push(Candidate {
                     unit_id: self.region.unit_id,
                     table: self.region.table,
@@ -130,11 +132,10 @@ impl Place<'_> {
                     encoding,
                     value,
                     signed_alike,
-                    held: self.held,
+                    held,
                     evidence: Evidence {
-                        structure: self.structure,
-                        value: probability(expected, tolerance, value, step * scale).ln() - self.usual
-                            + if encoding.counts() && number < 65_536.0 { encoding::counter_bonus(expected) } else { 0.0 },
+                        structure: self.structure.probability(held).ln(),
+                        value: at_any_look(expected, tolerance, value, &looks, step * scale).ln() - self.usual,
                         scale: (encoding::power_prior(value_type, power, expected) * offset_prior).ln(),
                         later,
                         moved,
@@ -168,12 +169,21 @@ fn probability(expected: &Expected, tolerance: f64, value: f64, step: f64) -> f6
     0.55 * rounded + 0.08 * cut + 0.33 * near + 0.04 * within
 }
 
-fn later(expected: &Expected, tolerance: f64, encoding: &Encoding, value: f64, looks: impl Iterator<Item = Vec<u16>>) -> (f64, bool) {
+/// Nobody knows at which look the display was read, and a value wanders about its mean.
+fn at_any_look(expected: &Expected, tolerance: f64, value: f64, looks: &[Option<f64>], step: f64) -> f64 {
+    let values: Vec<f64> = std::iter::once(value).chain(looks.iter().copied().flatten()).collect();
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let at = |value: f64| probability(expected, tolerance, value, step);
+    (values.iter().copied().map(at).sum::<f64>() / count + at(mean)) / 2.0
+}
+
+fn later(expected: &Expected, tolerance: f64, value: f64, looks: &[Option<f64>]) -> (f64, bool) {
     let mut score = 0.0;
     let mut moved = false;
     let reach = 3.0 * (expected.value.abs() * tolerance + expected.unit());
-    for words in looks {
-        let distance = encoding.value(&words).map_or(f64::INFINITY, |now| (now - value).abs());
+    for look in looks {
+        let distance = look.map_or(f64::INFINITY, |now| (now - value).abs());
         moved |= distance > 0.0;
         // Measured values move by little within a second or two.
         let usual = 0.002 * expected.value.abs() + expected.unit();

@@ -19,8 +19,10 @@ const UNITS_MAX: usize = 16;
 /// Zeros farther than this from anything else say nothing.
 const MARGIN: u32 = 40;
 /// Later looks at what may be right, and the time from one to the next.
-const LOOKS: usize = 3;
-const LOOK_EVERY: Duration = Duration::from_millis(700);
+const LOOKS: usize = 4;
+const LOOK_EVERY: Duration = Duration::from_millis(600);
+/// So many registers on each side of a place are looked at again with it: those that leap are parts of something longer.
+const BESIDE: usize = 16;
 
 pub(super) struct Wish {
     /// Unit ids to ask, in this order, and whether the user named them.
@@ -118,8 +120,9 @@ async fn look_again<R: Reader>(asker: &mut Asker<R>, wish: &Wish, scans: &[Table
     for place in &places {
         for (region, wanted) in regions.iter().zip(&mut wanted) {
             if (region.unit_id, region.table) == (place.unit_id, place.table) && place.address >= region.start {
-                let first = usize::from(place.address - region.start);
-                let end = (first + usize::from(place.encoding.value_type.quantity())).min(wanted.len());
+                let begin = usize::from(place.address - region.start);
+                let first = begin.saturating_sub(BESIDE);
+                let end = (begin + usize::from(place.encoding.value_type.quantity()) + BESIDE).min(wanted.len());
                 if first < end {
                     wanted[first..end].fill(true);
                 }

@@ -9,7 +9,7 @@ use edge::report::Quality;
 use serde_json::Value as Json;
 
 use crate::peers::{POINTS_MAX, Peer, devices_of, polling};
-use crate::support::{Kept, succeed, wait_for};
+use crate::support::{Kept, certificates, wait_for};
 
 /// Reads everything that the server says it has, and compares.
 async fn reads_everything(address: &str, peer: &Peer, settings: BusSettings) {
@@ -62,21 +62,6 @@ async fn every_type_and_order_is_read_over_a_serial_port() {
     wait_for("the serial port", || port.exists().then_some(()));
     let settings = BusSettings { baud: 115_200, ..BusSettings::default() };
     reads_everything(&format!("rtu://{}", port.display()), &peer, settings).await;
-}
-
-/// A CA, and certificates of it for the machine and for the gateway.
-fn certificates(dir: &std::path::Path) {
-    let openssl = |arguments: &[&str]| succeed(Command::new("openssl").args(arguments).current_dir(dir));
-    let new = |name: &str, subject: &str, more: &[&str]| {
-        let (key, cert) = (format!("{name}.key"), format!("{name}.pem"));
-        let base = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-        openssl(&[&base[..], &["-keyout", &key, "-out", &cert, "-subj", subject], more].concat());
-    };
-    new("ca", "/CN=factory", &["-addext", "basicConstraints=critical,CA:TRUE"]);
-    let leaf = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
-    new("machine", "/CN=press-3", &[&leaf[..], &["-addext", "subjectAltName=DNS:press-3"]].concat());
-    new("gateway", "/CN=gateway", &leaf);
-    new("stranger", "/CN=stranger", &["-addext", "basicConstraints=critical,CA:TRUE"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

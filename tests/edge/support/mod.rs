@@ -58,6 +58,21 @@ pub fn succeed(command: &mut Command) -> String {
     stdout.into_owned()
 }
 
+/// A CA, and certificates of it for the machine and for the gateway.
+pub fn certificates(dir: &Path) {
+    let openssl = |arguments: &[&str]| succeed(Command::new("openssl").args(arguments).current_dir(dir));
+    let new = |name: &str, subject: &str, more: &[&str]| {
+        let (key, cert) = (format!("{name}.key"), format!("{name}.pem"));
+        let base = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+        openssl(&[&base[..], &["-keyout", &key, "-out", &cert, "-subj", subject], more].concat());
+    };
+    new("ca", "/CN=factory", &["-addext", "basicConstraints=critical,CA:TRUE"]);
+    let leaf = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
+    new("machine", "/CN=press-3", &[&leaf[..], &["-addext", "subjectAltName=DNS:press-3"]].concat());
+    new("gateway", "/CN=gateway", &leaf);
+    new("stranger", "/CN=stranger", &["-addext", "basicConstraints=critical,CA:TRUE"]);
+}
+
 /// The agent as it runs, with what it says in a file.
 pub struct Agent {
     process: Kept,
