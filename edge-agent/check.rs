@@ -6,6 +6,7 @@ mod brokers;
 mod certificates;
 mod devices;
 mod machine;
+mod points;
 mod show;
 mod spool;
 

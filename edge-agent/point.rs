@@ -25,6 +25,18 @@ impl Table {
         matches!(self, Table::Coil | Table::Discrete)
     }
 
+    /// An address as handbooks write it: 40001 is holding register 0.
+    pub fn reference(self, address: impl Into<u32>) -> String {
+        let first = match self {
+            Table::Coil => 0,
+            Table::Discrete => 1,
+            Table::Input => 3,
+            Table::Holding => 4,
+        };
+        let number = address.into() + 1;
+        if number > 9999 { format!("{first}{number:05}") } else { format!("{first}{number:04}") }
+    }
+
     /// What one request may ask for at most (Modbus specification 1.1b3).
     pub fn quantity_max(self) -> u16 {
         if self.holds_bits() { 2000 } else { 125 }

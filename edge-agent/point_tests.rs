@@ -106,3 +106,9 @@ fn texts_end_at_the_first_nul_and_lose_their_padding() {
     assert_eq!(text(&[0x3136, 0x4D41], WordOrder::Cdab), "MA16");
     assert_eq!(text(&[], WordOrder::Abcd), "");
 }
+
+#[test]
+fn references_are_written_as_handbooks_do() {
+    let references = [(Table::Holding, 9_998u16), (Table::Holding, 9_999), (Table::Input, 0), (Table::Discrete, 65_535), (Table::Coil, 0)];
+    assert_eq!(references.map(|(table, address)| table.reference(address)), ["49999", "410000", "30001", "165536", "00001"]);
+}

@@ -8,23 +8,10 @@ use super::find::{Found, Ranked};
 use super::scan::{Stop, TableScan};
 use super::survey::{Survey, cut_short};
 use crate::modbus::ReadTrouble;
-use crate::point::Table;
 
 /// So many registers stand on a line, and so many lines are shown of a table.
 const ON_A_LINE: u32 = 8;
 const LINES_MAX: usize = 60;
-
-/// The number that handbooks print for a zero-based address.
-pub(super) fn reference(table: Table, address: u32) -> String {
-    let number = address + 1;
-    let first = match table {
-        Table::Coil => '0',
-        Table::Discrete => '1',
-        Table::Input => '3',
-        Table::Holding => '4',
-    };
-    if number <= 9_999 { format!("{first}{number:04}") } else { format!("{first}{number:05}") }
-}
 
 pub(super) fn map(survey: &Survey) -> String {
     let mut out = String::new();
@@ -79,7 +66,7 @@ fn table(out: &mut String, scan: &TableScan) {
     let _ = write!(out, "  {name}:");
     for range in &ranges {
         let last = range.end - 1;
-        let _ = write!(out, " {}–{last} ({}–{})", range.start, reference(scan.table, range.start), reference(scan.table, last));
+        let _ = write!(out, " {}–{last} ({}–{})", range.start, scan.table.reference(range.start), scan.table.reference(last));
     }
     out.push('\n');
     if scan.limited {
@@ -89,7 +76,7 @@ fn table(out: &mut String, scan: &TableScan) {
     let lines: Vec<Range<u32>> = ranges.iter().flat_map(|range| lines(scan, range)).collect();
     for line in lines.iter().take(LINES_MAX) {
         let words: Vec<String> = scan.words(line.clone()).iter().map(u16::to_string).collect();
-        let _ = writeln!(out, "    {:>5} ({:>6}): {}", line.start, reference(scan.table, line.start), words.join(" "));
+        let _ = writeln!(out, "    {:>5} ({:>6}): {}", line.start, scan.table.reference(line.start), words.join(" "));
     }
     if lines.len() > LINES_MAX {
         let more = lines.len() - LINES_MAX;
@@ -141,7 +128,7 @@ fn candidate(ranked: &Ranked) -> String {
         candidate.unit_id,
         candidate.table.name(),
         candidate.address,
-        reference(candidate.table, u32::from(candidate.address)),
+        candidate.table.reference(candidate.address),
         encoding.value_type.name(),
     );
     if encoding.multiword() || !encoding.bytes_usual() {
