@@ -40,11 +40,13 @@ const FIRST_REPORT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("the spool at {path} cannot be opened: {source}; check spool.dir and its permissions")]
+    #[error(
+        "暂存目录 {path} 打不开，请检查 spool.dir 及其权限 / the spool at {path} cannot be opened: {source}; check spool.dir and its permissions"
+    )]
     Spool { path: String, source: io::Error },
-    #[error("gateway.key_file: {0}")]
+    #[error("gateway.key_file：私钥不可用 / {0}")]
     Key(#[from] KeyError),
-    #[error("the last report could not be spooled: {0}")]
+    #[error("最后的报告没能写入磁盘 / the last report could not be spooled: {0}")]
     Unspooled(io::Error),
 }
 

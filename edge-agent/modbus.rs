@@ -19,7 +19,7 @@ mod stream;
 mod tls;
 mod trouble;
 
-pub use connection::{Connection, read_once};
+pub use connection::Connection;
 pub use poll::poll;
 pub use request::{Answer, IdentityLevel, IdentityObjects, ReadRequest};
 pub use state::{DeviceState, DeviceStates, MissingPoint};

@@ -17,14 +17,12 @@ pub struct SpoolFigures {
     pub bytes_max: u64,
     /// When the report that waits longest was spooled.
     pub oldest_at_ms: Option<u64>,
-    pub oldest_age_ms: Option<u64>,
     /// How long an outage may last before reports are dropped, at the inflow of the last hours.
     pub hours_left: Option<f64>,
     /// Since midnight in Shanghai.
     pub acknowledged_today: u64,
     /// Settled reports that are still on disk, as proof.
     pub kept: u64,
-    pub acknowledged_at_ms: Option<u64>,
     /// Since the start.
     pub dropped: u64,
     pub unreadable: u64,
@@ -32,7 +30,6 @@ pub struct SpoolFigures {
 
 impl Spool {
     pub fn figures(&mut self) -> io::Result<SpoolFigures> {
-        let now_ms = self.clock.now_ms();
         let oldest = self.unsettled(0, 1).first().copied();
         let oldest_at_ms = match oldest {
             Some(position) => self.read_with(position, |_, frame| Ok(frame.spooled_at_ms))?.filter(|at_ms| *at_ms > 0),
@@ -44,11 +41,9 @@ impl Spool {
             bytes: self.bytes(),
             bytes_max: self.bounds.bytes_max,
             oldest_at_ms,
-            oldest_age_ms: oldest_at_ms.map(|at_ms| now_ms.saturating_sub(at_ms)),
             hours_left: self.hours_left(),
             acknowledged_today: if self.acknowledged.0 == self.clock.shanghai_day() { self.acknowledged.1 } else { 0 },
             kept: held.saturating_sub(self.unsettled_count()),
-            acknowledged_at_ms: self.segments.iter().map(|segment| segment.settled_ms).max().filter(|at_ms| *at_ms > 0),
             dropped: self.dropped_count,
             unreadable: self.unreadable_count,
         })

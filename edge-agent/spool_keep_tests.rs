@@ -159,8 +159,7 @@ fn figures_say_what_waits_how_old_it_is_and_how_long_there_is_room() {
     spool.settle_through("b7", 3, &[]).unwrap();
     let figures = spool.figures().unwrap();
     assert_eq!((figures.waiting, figures.kept, figures.acknowledged_today), (7, 3, 3));
-    assert_eq!((figures.oldest_at_ms, figures.oldest_age_ms), (Some(BEGAN_MS + 3 * HOUR_MS), Some(7 * HOUR_MS)));
-    assert_eq!(figures.acknowledged_at_ms, Some(now_ms));
+    assert_eq!(figures.oldest_at_ms, Some(BEGAN_MS + 3 * HOUR_MS));
     // 1 MiB less 100,000 bytes, at 10,000 bytes an hour.
     let hours_left = figures.hours_left.unwrap();
     assert!((90.0..100.0).contains(&hours_left), "{hours_left}");

@@ -1,6 +1,6 @@
 //! What the service manager hears of the agent: started, alive, stopping.
 //!
-//! The agent is alive while its loops turn. Each loop has a `Pulse` and beats it each time round; the sign of life is left out
+//! The agent is alive while the loops turn that report and deliver. Each has a `Pulse` and beats it each time round; the sign of life is left out
 //! as soon as one of them was silent for too long, and the service manager then starts the agent anew. The words are those of
 //! sd_notify(3); without a service manager nothing is said.
 

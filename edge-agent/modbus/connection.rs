@@ -39,17 +39,6 @@ pub struct Connection {
     received: Vec<u8>,
 }
 
-/// One request on a connection of its own.
-pub async fn read_once(
-    address: &Address,
-    settings: &BusSettings,
-    unit_id: u8,
-    request: &ReadRequest,
-    limit: Duration,
-) -> Result<Answer, ReadTrouble> {
-    Connection::open(address, settings, limit).await?.read(unit_id, request, limit).await
-}
-
 impl Connection {
     pub async fn open(address: &Address, settings: &BusSettings, limit: Duration) -> Result<Connection, Unreachable> {
         let stream = stream::open(address, settings, limit).await?;

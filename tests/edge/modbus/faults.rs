@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edge::bus::{Address, BusSettings};
-use edge::modbus::{Connection, ReadRequest, ReadTrouble, Unreachable, read_once};
+use edge::modbus::{Connection, ReadRequest, ReadTrouble, Unreachable};
 use edge::point::{Table, Value};
 use edge::report::{Entry, Quality, State};
 
@@ -300,7 +300,7 @@ async fn one_request_says_what_is_wrong_by_name() {
     let (settings, limit) = (BusSettings::default(), Duration::from_millis(300));
     let request = ReadRequest::Values { table: Table::Holding, address: 3, quantity: 2 };
     let address = Address::read(&format!("tcp://127.0.0.1:{}", peer.port())).unwrap();
-    let asked = async |unit| read_once(&address, &settings, unit, &request, limit).await;
+    let asked = async |unit| Connection::open(&address, &settings, limit).await?.read(unit, &request, limit).await;
     assert_eq!(format!("{:?}", asked(1).await.unwrap()), "Block(Words([1003, 1004]))");
     assert_eq!(asked(2).await, Err(ReadTrouble::Timeout));
     assert_eq!(asked(3).await, Err(ReadTrouble::Exception(2)));
