@@ -10,21 +10,11 @@ use crate::spool::ReportKey;
 const COUNT_MAX: usize = 100;
 const BYTES_MAX: usize = 256 * 1024;
 
-/// Faults that question who is speaking, and not what is said: register or key have to be mended, and the report is right as it is.
-const DOUBTS: [FaultCode; 6] = [
-    FaultCode::NotAuthorised,
-    FaultCode::UnknownGateway,
-    FaultCode::Kid,
-    FaultCode::Signature,
-    FaultCode::Unsigned,
-    FaultCode::NoPublicKey,
-];
-
 /// What stands in a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub key: Option<ReportKey>,
-    /// The faults that question who is speaking.
+    /// The faults that question who is speaking: register or key have to be mended, and the report is right as it is.
     pub doubts: Vec<FaultCode>,
 }
 
@@ -46,7 +36,7 @@ impl Refusal {
         let codes = said.faults.iter().filter_map(|fault| FaultCode::read(&fault.code));
         Refusal {
             key: said.boot.zip(said.seq).map(|(boot, seq)| ReportKey { boot, seq }),
-            doubts: codes.filter(|code| DOUBTS.contains(code)).collect(),
+            doubts: codes.filter(|code| code.questions_sender()).collect(),
         }
     }
 }

@@ -125,6 +125,19 @@ impl FaultCode {
             _ => Remedy::Message,
         }
     }
+
+    /// Whether it questions who is speaking, and not what is said.
+    pub fn questions_sender(self) -> bool {
+        matches!(
+            self,
+            FaultCode::NotAuthorised
+                | FaultCode::UnknownGateway
+                | FaultCode::Kid
+                | FaultCode::Signature
+                | FaultCode::Unsigned
+                | FaultCode::NoPublicKey
+        )
+    }
 }
 
 impl Remedy {

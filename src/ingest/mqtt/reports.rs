@@ -16,15 +16,6 @@ use crate::intake::Intake;
 use crate::item::{Batch, Outcome, RawMessage, Settled};
 use crate::queue::Ticket;
 
-/// Faults that question who is speaking, not what is said.
-const AUTHORITY: [FaultCode; 6] = [
-    FaultCode::NotAuthorised,
-    FaultCode::UnknownGateway,
-    FaultCode::Kid,
-    FaultCode::Signature,
-    FaultCode::Unsigned,
-    FaultCode::NoPublicKey,
-];
 /// More places than these are not kept for later.
 const KEPT: usize = 64;
 /// Longer words are of no use in a PUBACK.
@@ -163,7 +154,7 @@ impl Reports {
 
 /// The reason of a PUBACK, and in words what is to be mended.
 pub(super) fn reason(faults: &[Fault]) -> (AckReason, Option<String>) {
-    let authorised = faults.iter().all(|fault| !AUTHORITY.contains(&fault.code));
+    let authorised = faults.iter().all(|fault| !fault.code.questions_sender());
     let reason = if authorised { AckReason::PayloadInvalid } else { AckReason::NotAuthorised };
     let said = faults.first().map(|fault| {
         let more = if faults.len() > 1 { format!(" (and {} more faults)", faults.len() - 1) } else { String::new() };
