@@ -363,14 +363,12 @@ impl Reporter {
             self.builder.dropped(now, &self.dropped);
         }
         let clock = ClockState { now, synchronised: self.clock.synchronised(), monotonic_ms: self.clock.monotonic_ms() };
-        let mut bytes = 0;
-        while (all || self.builder.full()) && bytes < self.piece_bytes_max {
+        while (all || self.builder.full()) && self.piece_has_room() {
             let Some(built) = self.builder.build(clock)? else { break };
-            bytes += built.body.len() as u64;
             self.sealed(built)?;
         }
         self.more = all && !self.builder.empty();
-        while bytes < self.piece_bytes_max
+        while self.piece_has_room()
             && let Some(mut batch) = self.usage.pop_front()
         {
             let first = self.unspooled.len();
@@ -378,10 +376,13 @@ impl Reporter {
                 self.usage.push_front(batch);
                 return Err(error);
             }
-            bytes = self.unspooled.iter().map(|(_, body)| body.len() as u64).sum();
             self.spooling.push((first..self.unspooled.len(), batch));
         }
         Ok(())
+    }
+
+    fn piece_has_room(&self) -> bool {
+        self.unspooled.iter().map(|(_, body)| body.len() as u64).sum::<u64>() < self.piece_bytes_max
     }
 
     /// What stands in a report is no longer in the batch.
